@@ -1,0 +1,103 @@
+"""The flags that both training scripts share. No TensorFlow: `--help` and mistakes answer at once."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from data_utils import EVAL_LIMIT
+from recipes import NO_ROTATE, RECIPES
+
+
+class OneLineParser(argparse.ArgumentParser):
+    """An ArgumentParser whose errors are one line, `error: ...`, with exit code 2."""
+
+    def error(self, message):
+        print(f"error: {message} (see --help)", file=sys.stderr)
+        sys.exit(2)
+
+
+def boolean(text):
+    """True or False from its name; `type=bool` would read "False" as True."""
+    names = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
+    if text.lower() not in names:
+        raise argparse.ArgumentTypeError(f"expected True or False, received {text!r}")
+    return names[text.lower()]
+
+
+def integer(minimum, also=()):
+    """A parser of whole numbers that are at least `minimum`, or one of `also`."""
+
+    def parse(text):
+        try:
+            value = int(text)
+        except ValueError:
+            value = None
+        if value is None or (value < minimum and value not in also):
+            extra = "".join(f" or {other}" for other in also)
+            raise argparse.ArgumentTypeError(f"expected a whole number of at least {minimum}{extra}, received {text!r}")
+        return value
+
+    return parse
+
+
+def share(text):
+    """A number from 0 to 1."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0.0 <= value <= 1.0:
+        raise argparse.ArgumentTypeError(f"expected a share from 0 to 1, received {text!r}")
+    return value
+
+
+def seconds(text):
+    """A positive number of seconds."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0.0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"expected a positive number of seconds, received {text!r}")
+    return value
+
+
+def names(text):
+    """Names separated by commas; an empty text is no name."""
+    return [name for name in text.split(",") if name]
+
+
+def training_parser(usage):
+    """A parser with the flags of both training scripts; `usage` is the script's docstring."""
+    parser = OneLineParser(description=usage, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add = parser.add_argument
+    size = ", ".join(f"{name}: {recipe.batch_size}" for name, recipe in RECIPES.items())
+    add("--batch_size", type=integer(1), help=f"images per iteration over all devices (default: {size})")
+    add("--num_iters", type=integer(1), default=3000, help="iterations: generator updates (default: 3000)")
+    add("--max_seconds", type=seconds, help="stop cleanly after this many seconds, if that comes first")
+    add("--num_gpu", type=integer(0), help="GPUs to use; 0 is the CPU (default: all, or the CPU where none is)")
+    add("--images_limit", type=integer(1, (-1,)), default=-1, help="real pairs per task; -1 is all (default)")
+    add("--unpaired_limit", type=integer(0, (-1,)), default=0, help="images after the pairs, for unpaired use; -1: all")
+    add("--eval_limit", type=integer(1), help=f"images held for evaluation ({EVAL_LIMIT}, or a fifth where few)")
+    add("--dir", type=Path, default=Path("."), help="folder in which the results folder appears (default: here)")
+    add("--data_dir", type=Path, help="folder of NAME_X.npy and NAME_Y.npy (default: here if it has any, else data/)")
+    add("--tasks", type=names, help="tasks to train on, as NAME1,NAME2 (default: every pair set found, by name)")
+    add("--recipe", choices=list(RECIPES), default="paper", help="paper: as published; tuned: ours, for few pairs")
+    add("--no_rotate", type=names, default=list(NO_ROTATE), help="tasks whose defect has a direction (recipe tuned)")
+    add("--precision", choices=["float32", "bfloat16"], default="float32", help="of the networks (default: float32)")
+    add("--vgg_weights", default="imagenet", metavar="imagenet|auto|random|PATH.h5", help="filters of recipe paper")
+    add("--seed", type=integer(0), default=42, help="of the split, the batches and the networks (default: 42)")
+    add("--save_every", type=integer(1), default=500, help="iterations between checkpoints (default: 500)")
+    add("--eval_every", type=integer(1), default=500, help="iterations between evaluations (default: 500)")
+    add("--resume", action="store_true", help="go on from the last checkpoint of the results folder")
+    add("--overwrite", action="store_true", help="start anew; an earlier results folder is renamed, not deleted")
+    return parser
+
+
+def complete(args):
+    """Fill in what depends on the recipe."""
+    recipe = RECIPES[args.recipe]
+    args.batch_size = args.batch_size or recipe.batch_size
+    # As published, recipe `paper` turns every task.
+    args.no_rotate = [] if args.recipe == "paper" else args.no_rotate
+    return args

@@ -1,0 +1,151 @@
+"""Batches as pure functions of the seed and the iteration number, so that a resumed run sees what it would have seen.
+
+Nothing here keeps a running random state: which images, which turns, which noise all follow from (seed, iteration).
+"""
+
+from functools import lru_cache
+
+import numpy as np
+
+# One independent random stream per purpose.
+STREAM_EPOCH, STREAM_PAIR, STREAM_UNPAIRED, STREAM_GENERATE = range(4)
+
+
+def patch_shape(tasks, largest, multiple):
+    """Common (height, width) of the training patches: the smallest image's, limited and rounded down.
+
+    Args:
+        tasks: list of `data_utils.Task`.
+        largest: limit in pixels, or None.
+        multiple: both sides become multiples of it.
+    """
+    smallest = [min(task.shape[axis] for task in tasks) for axis in (0, 1)]
+    return tuple(min(size, largest or size) // multiple * multiple for size in smallest)
+
+
+def epoch_row(seed, task_index, draw, count):
+    """Row of the `draw`-th draw from `count` images: every image once per epoch, in an order shuffled per epoch."""
+    epoch, position = divmod(draw, count)
+    return int(_epoch_order(seed, task_index, epoch, count)[position])
+
+
+@lru_cache(maxsize=64)
+def _epoch_order(seed, task_index, epoch, count):
+    return np.random.default_rng([seed, STREAM_EPOCH, task_index, epoch]).permutation(count)
+
+
+def crop(images, patch, rng):
+    """The same random crop of every (H, W) image in the list."""
+    height, width = images[0].shape
+    top, left = rng.integers(height - patch[0] + 1), rng.integers(width - patch[1] + 1)
+    return [image[top : top + patch[0], left : left + patch[1]] for image in images]
+
+
+def turn(images, rng, rotate, mirror):
+    """The same random symmetry of every (H, W) image in the list.
+
+    Args:
+        images: list of arrays of one shape.
+        rng: numpy Generator.
+        rotate: whether quarter turns are allowed (half turns always are, where `rotate` or `mirror` is).
+        mirror: whether flips are allowed.
+    """
+    square = images[0].shape[0] == images[0].shape[1]
+    quarters, flip_rows, flip_columns = rng.integers(4), rng.random() < 0.5, rng.random() < 0.5
+    if rotate:
+        images = [np.rot90(image, quarters if square else quarters // 2 * 2) for image in images]
+    if mirror and flip_rows:
+        images = [image[::-1] for image in images]
+    if mirror and flip_columns:
+        images = [image[:, ::-1] for image in images]
+    return images
+
+
+class PairBatches:
+    """Batches of the cGAN: `batches(iteration)` gives {"x", "y"}, each (batch_size, height, width, 1) float32.
+
+    Args:
+        tasks: list of `data_utils.Task`; a batch holds them in equal shares.
+        normalization: maps raw images to network units.
+        batch_size: images of one iteration over all devices.
+        patch: (height, width) of the crops.
+        seed: of everything random.
+        no_rotate: names of tasks that are never turned by 90 degrees.
+        mirror: flip images.
+        generated: {task name: (x images, y images)} made by CIN-GAN, in raw units.
+        alpha: expected share of generated samples, 0 to 1.
+    """
+
+    def __init__(self, tasks, normalization, batch_size, patch, seed, no_rotate, mirror, generated=None, alpha=0.0):
+        self.tasks, self.normalization, self.batch_size = tasks, normalization, batch_size
+        self.patch, self.seed, self.no_rotate, self.mirror = patch, seed, no_rotate, mirror
+        self.generated, self.alpha = generated or {}, alpha if generated else 0.0
+
+    def __call__(self, iteration):
+        rng = np.random.default_rng([self.seed, STREAM_PAIR, iteration])
+        first = iteration * self.batch_size
+        pairs = [self._pair(sample, rng) for sample in range(first, first + self.batch_size)]
+        x, y = (np.stack(images)[..., None] for images in zip(*pairs, strict=True))
+        return {"x": x, "y": y}
+
+    def _pair(self, sample, rng):
+        draw, task_index = divmod(sample, len(self.tasks))
+        task = self.tasks[task_index]
+        # Drawn whether needed or not, so that alpha = 0 sees the same real pairs as a run without CIN-GAN.
+        use_generated = rng.random() < self.alpha
+        xs, ys = self.generated[task.name] if use_generated else (task.train_x, task.train_y)
+        row = rng.integers(len(xs)) if use_generated else epoch_row(self.seed, task_index, draw, len(xs))
+        x, y = xs[row], ys[row]
+        # Percentiles are those of the whole image, so scales come before the crop.
+        x_scale, y_scale = self.normalization.x_scale(task.name, x), self.normalization.y_scale(task.name, x)
+        pair = crop([x_scale.normalize(x), y_scale.normalize(y)], self.patch, rng)
+        return turn(pair, rng, task.name not in self.no_rotate, self.mirror)
+
+
+class UnpairedBatches:
+    """Batches of CIN-GAN: x and y drawn independently, one sub-batch per critic update and one for the generator.
+
+    `batches(iteration)` gives {"x", "y": (batch, updates, height, width, 1), "task": (batch, updates, 1) int32,
+    "epsilon": (batch, updates, 1, 1, 1) from U[0, 1], "noise": (batch, updates, height, width, noise_channels)}.
+
+    Args:
+        tasks: list of `data_utils.Task`.
+        normalization: a FixedNormalization.
+        batch_size: images of one update over all devices.
+        updates: n_critic + 1.
+        patch, seed, no_rotate, mirror: as in PairBatches.
+        mixed_tasks: every batch holds all tasks in equal shares; else each iteration draws one task.
+        noise_channels: Gaussian noise maps per image; 0 leaves "noise" out.
+    """
+
+    def __init__(
+        self, tasks, normalization, batch_size, updates, patch, seed, no_rotate, mirror, mixed_tasks, noise_channels
+    ):
+        self.tasks, self.normalization, self.batch_size, self.updates = tasks, normalization, batch_size, updates
+        self.patch, self.seed, self.no_rotate, self.mirror = patch, seed, no_rotate, mirror
+        self.mixed_tasks, self.noise_channels = mixed_tasks, noise_channels
+
+    def __call__(self, iteration):
+        rng = np.random.default_rng([self.seed, STREAM_UNPAIRED, iteration])
+        shape = (self.batch_size, self.updates)
+        task = np.broadcast_to(rng.integers(len(self.tasks)), shape)
+        if self.mixed_tasks:
+            task = np.broadcast_to((np.arange(self.batch_size) + rng.integers(len(self.tasks)))[:, None], shape)
+            task = task % len(self.tasks)
+        batch = {
+            "x": np.stack([[self._image(t, "x", rng) for t in row] for row in task])[..., None],
+            "y": np.stack([[self._image(t, "y", rng) for t in row] for row in task])[..., None],
+            "task": task[..., None].astype(np.int32),
+            "epsilon": rng.random((*shape, 1, 1, 1), np.float32),
+        }
+        if self.noise_channels:
+            batch["noise"] = rng.standard_normal((*shape, *self.patch, self.noise_channels), np.float32)
+        return batch
+
+    def _image(self, task_index, kind, rng):
+        task = self.tasks[task_index]
+        images = task.unpaired_x if kind == "x" else task.unpaired_y
+        image = images[rng.integers(len(images))]
+        scale = self.normalization.x_scale if kind == "x" else self.normalization.y_scale
+        image = scale(task.name, image).normalize(image)
+        return turn(crop([image], self.patch, rng), rng, task.name not in self.no_rotate, self.mirror)[0]

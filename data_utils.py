@@ -1,0 +1,222 @@
+"""Pair sets on disk: found, checked, memory-mapped and split. No TensorFlow, so that bad input is told at once.
+
+A pair set of task NAME is `NAME_X.npy` (defective images x) and `NAME_Y.npy` (their clean ground truth y), both
+(N, H, W) or (N, H, W, 1) of any real dtype; `NAME_X_test.npy` and `NAME_Y_test.npy` are optional.
+"""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from errors import InputError
+
+SCRIPT_DIR = Path(__file__).resolve().parent
+SAMPLE_DIR = SCRIPT_DIR / "data"
+EVAL_LIMIT = 100
+
+
+class Images:
+    """Chosen rows of one memory-mapped array, read one at a time as (H, W) float32.
+
+    Args:
+        array: (N, H, W), usually a memory map: only the rows asked for are read.
+        rows: 1-D indices into it.
+        path: the file, for messages.
+    """
+
+    def __init__(self, array, rows, path):
+        self.array, self.rows, self.path = array, np.asarray(rows, dtype=np.int64), path
+
+    def __len__(self):
+        return len(self.rows)
+
+    def __getitem__(self, index):
+        return np.asarray(self.array[self.rows[index]], dtype=np.float32)
+
+    @property
+    def shape(self):
+        """(height, width) in pixels."""
+        return self.array.shape[1:]
+
+    def check(self):
+        """Raise InputError where an image holds NaN or infinity, or one value everywhere."""
+        for row, image in zip(self.rows, self, strict=True):
+            low, high = float(image.min()), float(image.max())
+            if not np.isfinite(low) or not np.isfinite(high):
+                raise InputError(f"{self.path}: image {row} holds NaN or infinite values; repair or remove it")
+            if low == high:
+                raise InputError(f"{self.path}: image {row} is constant ({low:g} everywhere); remove this pair")
+
+
+class Task(NamedTuple):
+    """One defect type with its images, split so that no image is on two sides.
+
+    `train_x[i]` and `train_y[i]` are a pair, as are `test_x[i]` and `test_y[i]`. `unpaired_x` and `unpaired_y` are
+    the rows of the pairs and the odd (x) or even (y) rows of the unpaired pool: what unpaired training may draw from.
+    """
+
+    name: str
+    train_x: Images
+    train_y: Images
+    test_x: Images
+    test_y: Images
+    unpaired_x: Images
+    unpaired_y: Images
+
+    @property
+    def shape(self):
+        """(height, width) of its images in pixels."""
+        return self.train_x.shape
+
+
+def default_data_dir():
+    """The folder of the scripts if it holds a pair set, as published; else the shipped sample."""
+    return SCRIPT_DIR if find_task_names(SCRIPT_DIR) else SAMPLE_DIR
+
+
+def find_task_names(data_dir):
+    """Names of all complete pair sets in a folder, sorted."""
+    names = (path.name.removesuffix("_X.npy") for path in Path(data_dir).glob("*_X.npy"))
+    return sorted(name for name in names if (Path(data_dir) / f"{name}_Y.npy").is_file())
+
+
+def load_tasks(data_dir, names=None, images_limit=-1, eval_limit=None, unpaired_limit=0, seed=42):
+    """Find, check and split the pair sets of a folder.
+
+    Args:
+        data_dir: the folder; None for the default.
+        names: which tasks in which order; None for all, by name.
+        images_limit: real pairs per task; -1 for all that are not held for evaluation.
+        eval_limit: images held for evaluation where there are no test files; None for 100, or a fifth if fewer.
+        unpaired_limit: odd (x) and even (y) rows after the pairs that unpaired training may see; -1 for all.
+        seed: of the shuffle before the split.
+
+    Returns:
+        (list of Task, list of notices to print).
+
+    Raises:
+        InputError: says which file is wrong, what was found and what to do.
+    """
+    data_dir = Path(data_dir) if data_dir else default_data_dir()
+    if not data_dir.is_dir():
+        raise InputError(f"--data_dir={data_dir}: no such folder")
+    names = names or _all_task_names(data_dir)
+    tasks, notices = [], []
+    for name in names:
+        arrays = {kind: _load_array(data_dir / f"{name}_{kind}.npy") for kind in ("X", "Y")}
+        _check_same_shape(data_dir, name, arrays["X"], arrays["Y"], "")
+        task, notice = _split(data_dir, name, arrays, images_limit, eval_limit, unpaired_limit, seed)
+        # The unpaired images hold the pairs too.
+        for images in (task.unpaired_x, task.unpaired_y, task.test_x, task.test_y):
+            images.check()
+        tasks.append(task)
+        notices += notice
+    return tasks, notices
+
+
+def _all_task_names(data_dir):
+    names = find_task_names(data_dir)
+    lonely = [path for path in data_dir.glob("*_X.npy") if path.name.removesuffix("_X.npy") not in names]
+    if lonely:
+        partner = lonely[0].name.removesuffix("_X.npy") + "_Y.npy"
+        raise InputError(f"{lonely[0]} has no {partner} beside it; add it, or choose with --tasks")
+    if not names:
+        raise InputError(f"{data_dir} holds no pair set; expected files NAME_X.npy and NAME_Y.npy (see README, Data)")
+    return names
+
+
+def _load_array(path):
+    """Memory-map one array as (N, H, W)."""
+    if not path.is_file():
+        raise InputError(f"{path}: no such file")
+    array = open_npy(path)
+    if array.ndim == 4 and array.shape[-1] == 1:
+        array = array[..., 0]
+    if array.ndim != 3 or 0 in array.shape:
+        raise InputError(f"{path}: expected (N, H, W) or (N, H, W, 1), received shape {array.shape}")
+    if min(array.shape[1:]) < 16:
+        raise InputError(f"{path}: images of {array.shape[1]} x {array.shape[2]} pixels; at least 16 x 16 are needed")
+    return array
+
+
+def open_npy(path):
+    """Memory-map a .npy file of real numbers, never running code from it.
+
+    Raises:
+        InputError: it is no .npy file, is cut short, is pickled, or does not hold real numbers.
+    """
+    with open(path, "rb") as file:
+        if file.read(6) != np.lib.format.MAGIC_PREFIX:
+            raise InputError(f"{path}: not a NumPy .npy file, whatever its name says; save it with numpy.save")
+    try:
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (ValueError, EOFError, OSError, SyntaxError) as failure:
+        if "Object arrays" in str(failure) or "Python objects" in str(failure):
+            raise InputError(f"{path}: holds pickled Python objects; save a plain array of numbers") from failure
+        raise InputError(f"{path}: cannot be read as an array ({failure})") from failure
+    if array.dtype.kind not in "uif":
+        raise InputError(f"{path}: expected real numbers, received dtype {array.dtype}")
+    return array
+
+
+def _check_same_shape(data_dir, name, x, y, suffix):
+    if x.shape != y.shape:
+        raise InputError(
+            f"{data_dir / name}_X{suffix}.npy has shape {x.shape} and {name}_Y{suffix}.npy {y.shape}; "
+            "a pair is (x, y) of one field, so the shapes must agree"
+        )
+
+
+def _split(data_dir, name, arrays, images_limit, eval_limit, unpaired_limit, seed):
+    test_paths = {kind: data_dir / f"{name}_{kind}_test.npy" for kind in ("X", "Y")}
+    present = [path for path in test_paths.values() if path.is_file()]
+    if len(present) == 1:
+        raise InputError(f"{present[0]} has no partner; test files come as {name}_X_test.npy and {name}_Y_test.npy")
+    total = len(arrays["X"])
+    if present:
+        tests = {kind: _load_array(path) for kind, path in test_paths.items()}
+        _check_same_shape(data_dir, name, tests["X"], tests["Y"], "_test")
+        if tests["X"].shape[1:] != arrays["X"].shape[1:]:
+            raise InputError(f"{test_paths['X']} has shape {tests['X'].shape}, {name}_X.npy {arrays['X'].shape}")
+        train_rows, test_rows = np.arange(total), np.arange(len(tests["X"]))[: eval_limit or EVAL_LIMIT]
+    else:
+        tests, test_paths = arrays, {kind: data_dir / f"{name}_{kind}.npy" for kind in ("X", "Y")}
+        train_rows, test_rows = _shuffle_split(data_dir / f"{name}_X.npy", total, eval_limit, seed)
+    pairs, pool, notices = _limit(name, train_rows, images_limit)
+    count = len(pool) if unpaired_limit < 0 else unpaired_limit
+
+    def images(kind, rows):
+        return Images(arrays[kind], rows, data_dir / f"{name}_{kind}.npy")
+
+    task = Task(
+        name,
+        images("X", pairs),
+        images("Y", pairs),
+        Images(tests["X"], test_rows, test_paths["X"]),
+        Images(tests["Y"], test_rows, test_paths["Y"]),
+        images("X", np.concatenate([pairs, pool[1::2][:count]])),
+        images("Y", np.concatenate([pairs, pool[0::2][:count]])),
+    )
+    return task, notices
+
+
+def _shuffle_split(path, total, eval_limit, seed):
+    """Shuffled rows for training, and the last of them for evaluation."""
+    held = min(EVAL_LIMIT, total // 5) if eval_limit is None else eval_limit
+    if held < 1 or held >= total:
+        raise InputError(
+            f"{path} has {total} images, which cannot be split into training images and "
+            f"{held if eval_limit else 'at least one'} for evaluation; add images or test files, or lower --eval_limit"
+        )
+    rows = np.random.default_rng([seed, total]).permutation(total)
+    return rows[: total - held], rows[total - held :]
+
+
+def _limit(name, rows, images_limit):
+    """The rows of the pairs, the rows after them, and a notice where there are fewer than asked for."""
+    notices = []
+    if images_limit > len(rows):
+        notices.append(f"{name}: --images_limit={images_limit}, but there are {len(rows)} training pairs; using them")
+    count = len(rows) if images_limit < 0 else min(images_limit, len(rows))
+    return rows[:count], rows[count:], notices

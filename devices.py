@@ -1,0 +1,92 @@
+"""Importing TensorFlow quietly, choosing devices, and the time that a run will take on a CPU."""
+
+import os
+import re
+import sys
+import tempfile
+import time
+from contextlib import contextmanager
+
+from errors import InputError
+
+# What TensorFlow's libraries print before their own log level applies: notes of INFO level, that no GPU was found,
+# and that logging is not set up yet. Everything else is passed on.
+CHATTER = re.compile(
+    r"^(I\d{4} |[\d\-: .]+: I |WARNING: All log messages before absl::InitializeLog|"
+    r"To enable the following instructions|[EW]\d{4} .*(cuda|gpu_device|cudart|computation_placer|TensorRT))",
+    re.IGNORECASE,
+)
+
+
+@contextmanager
+def quiet_libraries():
+    """Hold back what native libraries write to standard error, then pass on all of it but known chatter."""
+    sys.stderr.flush()
+    original = os.dup(2)
+    with tempfile.TemporaryFile() as held:
+        os.dup2(held.fileno(), 2)
+        try:
+            yield
+        finally:
+            sys.stderr.flush()
+            os.dup2(original, 2)
+            os.close(original)
+            held.seek(0)
+            for line in held.read().decode(errors="replace").splitlines():
+                if not CHATTER.match(line):
+                    print(line, file=sys.stderr)
+
+
+def start_tensorflow(num_gpu):
+    """Import TensorFlow and choose the devices to train on.
+
+    Args:
+        num_gpu: None for all that are visible (the CPU where none is), 0 for the CPU, else how many.
+
+    Returns:
+        (tf.distribute strategy, description of the devices).
+
+    Raises:
+        InputError: more GPUs are asked for than there are.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    with quiet_libraries():
+        import tensorflow as tf
+
+        gpus = tf.config.list_physical_devices("GPU")
+        count = len(gpus) if num_gpu is None else num_gpu
+        if count > max(len(gpus), 1):
+            raise InputError(f"--num_gpu={num_gpu}: {len(gpus)} GPUs are visible; ask for that many, or 0 for the CPU")
+        tf.config.set_visible_devices(gpus[:count], "GPU")
+        # The first operation starts the device libraries, which have their say.
+        tf.zeros(1)
+    if count == 1 and not gpus:
+        return tf.distribute.get_strategy(), "the CPU (--num_gpu=1, but no GPU is visible)"
+    if count == 0:
+        return tf.distribute.get_strategy(), "the CPU"
+    for gpu in gpus[:count]:
+        tf.config.experimental.set_memory_growth(gpu, True)
+    if count == 1:
+        return tf.distribute.get_strategy(), "1 GPU"
+    return tf.distribute.MirroredStrategy([f"GPU:{i}" for i in range(count)]), f"{count} GPUs"
+
+
+def estimate_seconds(gflop_per_image, images, pixels):
+    """Rough seconds of training on this CPU, from the rate of a matrix product.
+
+    Args:
+        gflop_per_image: arithmetic of one 128 x 128 image in one iteration.
+        images: images times iterations.
+        pixels: pixels of one image.
+    """
+    import tensorflow as tf
+
+    matrix = tf.random.normal((2048, 2048))
+    product = tf.linalg.matmul(matrix, matrix)
+    start = time.perf_counter()
+    for _ in range(3):
+        product = tf.linalg.matmul(matrix, matrix)
+    product.numpy()
+    gflop_per_second = 3 * 2 * 2048**3 / (time.perf_counter() - start) / 1e9
+    # Convolutions of these networks reach about 0.6 of a matrix product's rate.
+    return gflop_per_image * images * pixels / 128**2 / (0.6 * gflop_per_second)

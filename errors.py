@@ -1,0 +1,18 @@
+"""Errors that a user can mend, told in one line."""
+
+import sys
+
+
+class InputError(ValueError):
+    """Something the user gave is wrong; the message says what was received and what to do."""
+
+
+def run_script(main, args):
+    """Run a script's main(args) and exit: its own code, or 2 and one line `error: ...` for what a user can mend."""
+    try:
+        code = main(args)
+    except (InputError, OSError, MemoryError) as failure:
+        message = " ".join((str(failure) or type(failure).__name__).split())
+        print(f"error: {message}", file=sys.stderr)
+        code = 2
+    sys.exit(code)

@@ -1,0 +1,146 @@
+"""Reading and writing the user's images: .npy and TIFF, any number of planes, metadata kept."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import tifffile
+
+from data_utils import open_npy
+from errors import InputError
+from run_folder import written_whole
+
+SUFFIXES = (".npy", ".tif", ".tiff")
+
+
+class ImageFile(NamedTuple):
+    """An image file as read.
+
+    Args:
+        path: where it came from.
+        planes: (N, H, W), every 2-D image of the file.
+        shape: the array's own shape, restored on writing.
+        axes: a letter per dimension of `shape`, as tifffile names them.
+        metadata: for tifffile.imwrite.
+    """
+
+    path: Path
+    planes: np.ndarray
+    shape: tuple
+    axes: str
+    metadata: dict
+
+
+def find_images(path):
+    """The image files of a folder, sorted, or the one file itself. Raises InputError where there is none."""
+    path = Path(path)
+    if path.is_file():
+        if path.suffix.lower() not in SUFFIXES:
+            raise InputError(f"{path}: expected a file ending in {', '.join(SUFFIXES)}")
+        return [path]
+    if not path.is_dir():
+        raise InputError(f"{path}: no such file or folder")
+    found = sorted(file for file in path.iterdir() if file.suffix.lower() in SUFFIXES)
+    if not found:
+        raise InputError(f"{path}: holds no image; expected files ending in {', '.join(SUFFIXES)}")
+    return found
+
+
+def read_image(path):
+    """Read a .npy or TIFF file.
+
+    Returns:
+        ImageFile.
+
+    Raises:
+        InputError: it cannot be read, has colours, or holds NaN or infinite values.
+    """
+    path = Path(path)
+    array, axes, metadata = _read_npy(path) if path.suffix.lower() == ".npy" else _read_tiff(path)
+    if array.dtype.kind not in "uif":
+        raise InputError(f"{path}: expected real numbers, received dtype {array.dtype}")
+    if array.ndim < 2 or 0 in array.shape:
+        raise InputError(f"{path}: expected an image or a stack of images, received shape {array.shape}")
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        raise InputError(f"{path}: holds NaN or infinite values; repair it first")
+    height, width = array.shape[-3:-1] if axes.endswith("YXS") else array.shape[-2:]
+    return ImageFile(path, array.reshape(-1, height, width), array.shape, axes, metadata)
+
+
+def _read_npy(path):
+    array = open_npy(path)
+    # As in training, a last axis of 1 is the gray channel: (N, H, W, 1).
+    axes = "YXS" if array.ndim > 2 and array.shape[-1] == 1 else "YX"
+    return array, axes, {}
+
+
+def _read_tiff(path):
+    try:
+        with tifffile.TiffFile(path) as file:
+            series = file.series[0]
+            if "S" in series.axes:
+                raise InputError(f"{path}: a colour image (axes {series.axes}); save its channels as gray images")
+            if series.axes[-2:] != "YX":
+                raise InputError(f"{path}: expected images along the last two axes YX, received axes {series.axes}")
+            return series.asarray(), series.axes, _tiff_metadata(file)
+    except InputError:
+        raise
+    except Exception as failure:  # tifffile raises whatever a damaged file leads it into
+        raise InputError(f"{path}: cannot be read as TIFF ({str(failure) or type(failure).__name__})") from failure
+
+
+def _tiff_metadata(file):
+    """What tifffile.imwrite needs to keep pixel sizes and axes: ImageJ's, OME's or the plain resolution tags."""
+    if file.is_ome:
+        return {"ome": True, "metadata": _ome_metadata(file)}
+    metadata = {"resolution": _resolution(file.pages[0])}
+    if file.is_imagej:
+        kept = ("spacing", "unit", "finterval", "fps", "min", "max", "mode", "Info", "Labels", "Ranges", "LUTs", "loop")
+        imagej = {key: value for key, value in file.imagej_metadata.items() if key in kept}
+        return {**metadata, "imagej": True, "metadata": imagej}
+    page = file.pages[0]
+    if "ResolutionUnit" in page.tags:
+        metadata["resolutionunit"] = int(page.tags["ResolutionUnit"].value)
+    return {**metadata, "metadata": None, "description": page.description or None}
+
+
+def _resolution(page):
+    tags = [page.tags.get(name) for name in ("XResolution", "YResolution")]
+    return tuple(tag.value for tag in tags) if all(tags) else None
+
+
+def _ome_metadata(file):
+    """Pixel sizes and channel names of the first OME image."""
+    pixels = tifffile.xml2dict(file.ome_metadata)["OME"]["Image"]
+    pixels = (pixels[0] if isinstance(pixels, list) else pixels)["Pixels"]
+    keys = ("PhysicalSizeX", "PhysicalSizeY", "PhysicalSizeZ", "TimeIncrement")
+    kept = {name: pixels[name] for key in keys for name in (key, f"{key}Unit") if name in pixels}
+    channels = pixels.get("Channel", [])
+    channels = channels if isinstance(channels, list) else [channels]
+    channel_names = [channel.get("Name") for channel in channels]
+    return {**kept, "Channel": {"Name": channel_names}} if all(channel_names) and channel_names else kept
+
+
+def write_image(path, source, planes):
+    """Write planes in the shape and with the metadata of the file they came from, whole or not at all.
+
+    Args:
+        path: .npy or TIFF.
+        source: ImageFile.
+        planes: (N, H, W), of the dtype to write.
+    """
+    array = planes.reshape(source.shape)
+    with written_whole(path) as beside:
+        if Path(path).suffix.lower() == ".npy":
+            np.save(beside, array)
+            return
+        options = dict(source.metadata)
+        axes = source.axes if len(source.axes) == array.ndim else None
+        if source.path.suffix.lower() == ".npy":
+            options, array = {"metadata": None}, array[..., 0] if source.axes == "YXS" else array
+        elif options.get("metadata") is not None and axes:
+            options["metadata"] = {**options["metadata"], "axes": axes}
+        # ImageJ knows 8- and 16-bit integers and float32 only.
+        if options.get("imagej") and array.dtype not in (np.uint8, np.uint16, np.float32):
+            options = {"metadata": {"axes": axes}, "resolution": options.get("resolution")}
+        tifffile.imwrite(beside, array, photometric="minisblack", **options)

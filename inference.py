@@ -1,0 +1,143 @@
+"""Applying a generator to raw images of any size: normalise, pad, tile, blend, undo. Any Keras backend."""
+
+import numpy as np
+
+from errors import InputError
+
+STREAM_NOISE = 1234
+
+
+class Applier:
+    """A generator with its metadata, as a function from raw images to raw images.
+
+    A cGAN's generator turns x into a restored image; a CIN generator turns clean y into a defective x.
+
+    Args:
+        model: keras.Model.
+        metadata: `generator_files.Metadata`.
+        seed: of the noise input, where there is one.
+    """
+
+    def __init__(self, model, metadata, seed=0):
+        self.model, self.metadata, self.seed = model, metadata, seed
+        self.makes_defects = metadata.script == "CIN-GAN"
+
+    def __call__(self, image, task, draw=0, tile=None, overlap=64, average=1):
+        """Apply the generator to one raw image.
+
+        Args:
+            image: (H, W) real numbers in raw units.
+            task: name of the task; None only where the normalisation does not need it.
+            draw: number of the noise draw.
+            tile: side of the tiles in pixels; None restores the image at once.
+            overlap: pixels that neighbouring tiles share.
+            average: 1, or 8 for the mean over the flips and turns that the task allows.
+
+        Returns:
+            (H, W) float32 in raw units: of x for recipe `tuned` and for CIN, of the task's y for `paper`.
+        """
+        scales = self.metadata.normalization
+        if self.makes_defects:
+            before, after = scales.y_scale(task, image), scales.x_scale(task, image)
+        else:
+            before, after = scales.x_scale(task, image), scales.restored_scale(task, image)
+        outputs = [
+            undo(self._tiled(apply(before.normalize(image)), task, draw, tile, overlap))
+            for apply, undo in symmetries(average, self._may_rotate(task))
+        ]
+        return after.undo(np.mean(outputs, axis=0))
+
+    def _may_rotate(self, task):
+        """Without a task, every task that the generator knows must allow quarter turns."""
+        return not set(self.metadata.no_rotate) & ({task} if task else set(self.metadata.tasks))
+
+    def _tiled(self, image, task, draw, tile, overlap):
+        if tile is None or max(image.shape) <= tile:
+            return self._padded(image, task, draw)
+        return blend_tiles(image, lambda part: self._padded(part, task, draw), tile, overlap)
+
+    def _padded(self, image, task, draw):
+        padded = pad_to_multiple(image, self.metadata.size_multiple)
+        return self._predict(padded, task, draw)[: image.shape[0], : image.shape[1]]
+
+    def _predict(self, image, task, draw):
+        inputs = [image[None, ..., None]]
+        if self.makes_defects:
+            inputs.append(np.array([[self.metadata.tasks.index(task)]], np.int32))
+        if self.metadata.noise_channels:
+            rng = np.random.default_rng([self.seed, STREAM_NOISE, draw, *image.shape])
+            inputs.append(rng.standard_normal((1, *image.shape, self.metadata.noise_channels), np.float32))
+        output = self.model(inputs if len(inputs) > 1 else inputs[0], training=False)
+        return np.asarray(output)[0, ..., 0].astype(np.float32)
+
+
+def symmetries(average, rotate):
+    """(apply, undo) pairs of the symmetries to average over: one, the four flips, or all eight of the square.
+
+    Args:
+        average: 1 or 8.
+        rotate: False leaves out those with a quarter turn.
+    """
+    if average == 1:
+        return [(lambda image: image, lambda image: image)]
+    return [_symmetry(turns, flip) for flip in (False, True) for turns in (range(4) if rotate else (0, 2))]
+
+
+def _symmetry(turns, flip):
+    def apply(image):
+        turned = np.rot90(image, turns)
+        return np.ascontiguousarray(turned[:, ::-1] if flip else turned)
+
+    def undo(image):
+        return np.rot90(image[:, ::-1] if flip else image, -turns)
+
+    return apply, undo
+
+
+def pad_to_multiple(image, multiple):
+    """Reflect an (H, W) image at its bottom and right edges until both sides are multiples."""
+    pads = [(0, -size % multiple) for size in image.shape]
+    # A side shorter than its padding cannot be reflected at once; "symmetric" can, any number of times.
+    return np.pad(image, pads, mode="symmetric") if any(pad for _, pad in pads) else image
+
+
+def tile_starts(size, tile, overlap):
+    """First pixels of the tiles that cover `size` pixels: equal tiles, the last flush with the end."""
+    if size <= tile:
+        return [0]
+    return [*range(0, size - tile, tile - overlap), size - tile]
+
+
+def tile_weights(start, tile, size, overlap):
+    """Weights of one tile along one axis: 1 inside, a ramp to 0 over the overlap at edges inside the image.
+
+    The outer quarter of an overlap weighs nothing: there the network saw the tile's edge, not the image.
+    """
+    length = min(tile, size)
+    ramp = np.clip((np.arange(overlap) + 0.5 - overlap / 4) / (overlap / 2), 0, 1) if overlap else np.ones(0)
+    weights = np.ones(length, np.float32)
+    if start > 0:
+        weights[:overlap] = ramp
+    if start + length < size:
+        weights[length - overlap :] = np.minimum(weights[length - overlap :], ramp[::-1])
+    return weights
+
+
+def blend_tiles(image, function, tile, overlap):
+    """Apply `function` to overlapping tiles of an (H, W) image and blend the results, so that no seam shows.
+
+    Raises:
+        InputError: the overlap is not smaller than half a tile.
+    """
+    if not 0 <= overlap <= tile // 2:
+        raise InputError(f"--overlap={overlap}: expected 0 to half of --tile={tile}")
+    total, weight = np.zeros(image.shape, np.float32), np.zeros(image.shape, np.float32)
+    for top in tile_starts(image.shape[0], tile, overlap):
+        for left in tile_starts(image.shape[1], tile, overlap):
+            part = (slice(top, top + tile), slice(left, left + tile))
+            rows = tile_weights(top, tile, image.shape[0], overlap)
+            columns = tile_weights(left, tile, image.shape[1], overlap)
+            weights = rows[:, None] * columns
+            total[part] += weights * function(image[part])
+            weight[part] += weights
+    return total / weight

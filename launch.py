@@ -1,0 +1,119 @@
+"""What both training scripts do around their GAN: load the data, start the devices, train, evaluate, save."""
+
+import sys
+
+import data_utils
+from batches import patch_shape
+from devices import estimate_seconds, start_tensorflow
+from errors import InputError
+from generator_files import save_generator, save_keras
+from recipes import RECIPES
+from run_folder import RunFolder, written_whole
+
+# Arguments that change the mathematics of a run: a resumed run must agree in them.
+FIXED_BY_RESUME = (
+    "recipe batch_size images_limit unpaired_limit eval_limit no_rotate precision vgg_weights seed "
+    "n_critic cin_augment alpha"
+).split()
+
+
+def load_tasks(args):
+    """The pair sets that the arguments name; notices are printed. Raises InputError."""
+    tasks, notices = data_utils.load_tasks(
+        args.data_dir, args.tasks, args.images_limit, args.eval_limit, args.unpaired_limit, args.seed
+    )
+    for notice in notices:
+        print(f"note: {notice}")
+    for task in tasks:
+        height, width = task.shape
+        print(f"{task.name}: {len(task.train_x)} training pairs, {len(task.test_x)} test pairs, {height} x {width}")
+    return tasks
+
+
+def open_run(args, name):
+    """The results folder, checked but not yet written to. Raises InputError where it holds an earlier run."""
+    run = RunFolder(args.dir / name)
+    run.check(args.resume, args.overwrite)
+    return run
+
+
+def choose_patch(tasks, largest, recipe):
+    """(height, width) of the training patches; it is said where images are cropped."""
+    patch = patch_shape(tasks, largest, recipe.size_multiple)
+    if any(task.shape != patch for task in tasks):
+        print(f"training on random crops of {patch[0]} x {patch[1]} pixels")
+    return patch
+
+
+def start_devices(args, patch, gflop_per_image):
+    """Import TensorFlow, choose devices and precision, say how long a CPU will need.
+
+    Args:
+        args: parsed arguments.
+        patch: (height, width) of the training patches in pixels.
+        gflop_per_image: arithmetic of one 128 x 128 image in one iteration.
+
+    Returns:
+        The tf.distribute strategy.
+    """
+    strategy, devices = start_tensorflow(args.num_gpu)
+    replicas = strategy.num_replicas_in_sync
+    if args.batch_size % replicas:
+        raise InputError(f"--batch_size={args.batch_size} cannot be split over {replicas} GPUs; choose a multiple")
+    import keras
+
+    keras.utils.set_random_seed(args.seed)
+    keras.config.set_dtype_policy("float32" if args.precision == "float32" else f"mixed_{args.precision}")
+    print(f"training on {devices}, recipe {args.recipe}, batch {args.batch_size}")
+    if "CPU" in devices:
+        hours = estimate_seconds(gflop_per_image, args.batch_size * args.num_iters, patch[0] * patch[1]) / 3600
+        if hours > 0.25 and not (args.max_seconds and args.max_seconds < 900):
+            print(f"note: {args.num_iters} iterations will take about {hours:.1f} hours on this CPU")
+    return strategy
+
+
+def load_features(args):
+    """VGG16 features for recipe `paper`; None for `tuned`, whose losses need none."""
+    if args.recipe != "paper":
+        return None
+    import vgg
+
+    features, description = vgg.load_vgg(args.vgg_weights)
+    print(f"VGG16 with {description}")
+    return features
+
+
+def run_training(args, defaults, run, strategy, gan, batches, evaluator):
+    """Train, evaluate and save until the end; print where the generator is.
+
+    Returns:
+        The script's exit code.
+    """
+    from training import train
+
+    notice = run.create(args.resume, args.overwrite)
+    if notice:
+        print(f"note: {notice}")
+    state = {key: getattr(args, key) for key in FIXED_BY_RESUME if hasattr(args, key)}
+    state["tasks"] = evaluator.metadata.tasks
+    if RECIPES[args.recipe].cosine:
+        state["num_iters"] = args.num_iters
+    with strategy.scope():
+        start = run.load_checkpoint(gan.variables(), state) if args.resume else 0
+    run.write_args(args, defaults)
+
+    def save(done):
+        save_generator(gan.released, run / "generator.h5", evaluator.metadata)
+        with written_whole(run / f"{gan.judge_name}.h5") as beside:
+            save_keras(gan.judge, beside)
+        run.save_checkpoint(done, gan.variables(), state)
+
+    done, code = train(gan, batches, strategy, start, args, evaluator.bind(gan, run), save)
+    flag = "" if evaluator.metadata.script == "cGAN" and args.recipe == "tuned" else " --task=NAME"
+    if code:
+        print(f"stopped after iteration {done}; everything is saved. Go on with the same command and --resume")
+    generator = run / "generator.h5"
+    print(f"{generator} is ready after {done} iterations; use it on your own images:")
+    print(f"  python restore.py --generator_path={generator} --input=IMAGE.tif --output=RESULT.tif{flag}")
+    sys.stdout.flush()
+    return code

@@ -1,0 +1,90 @@
+"""Losses as pure functions, float32 in, float32 out. Images are (batch, height, width, 1) in network units.
+
+Every function returns the mean over the images it is given; a train step on one of several replicas divides by
+their number itself, because gradients are summed over replicas.
+"""
+
+import tensorflow as tf
+
+
+def gray_to_rgb(images):
+    """Repeat the gray channel: the released code feeds VGG16 images in [-1, 1] without VGG's own preprocessing."""
+    return tf.repeat(images, 3, axis=-1)
+
+
+def content_loss(features_a, features_b):
+    """Mean squared difference of VGG16 block3_conv3 features (Johnson et al., arXiv 1603.08155), a scalar."""
+    return tf.reduce_mean(tf.square(features_a - features_b))
+
+
+def gram_matrix(features):
+    """Channel correlations of (batch, h, w, channels) features, divided by channels * h * w: (batch, c, c)."""
+    height, width, channels = tf.unstack(tf.shape(features)[1:])
+    gram = tf.einsum("bhwc,bhwd->bcd", features, features)
+    return gram / tf.cast(channels * height * width, features.dtype)
+
+
+def style_loss(features_a, features_b):
+    """Squared Gram matrix differences, summed over the matrix, mean over images and layers (arXiv 1603.08155, eq. 4).
+
+    Args:
+        features_a, features_b: lists of features, one (batch, h, w, channels) tensor per layer.
+    """
+    per_layer = [
+        tf.reduce_mean(tf.reduce_sum(tf.square(gram_matrix(a) - gram_matrix(b)), axis=(1, 2)))
+        for a, b in zip(features_a, features_b, strict=True)
+    ]
+    return tf.add_n(per_layer) / len(per_layer)
+
+
+def discriminator_loss(real_logits, restored_logits):
+    """Binary cross-entropy of a discriminator: real pairs are 1, restored ones 0 (arXiv 1406.2661, on logits)."""
+    return tf.reduce_mean(tf.nn.softplus(-real_logits)) + tf.reduce_mean(tf.nn.softplus(restored_logits))
+
+
+def adversarial_loss(restored_logits):
+    """Non-saturating generator loss: the cross-entropy of calling the restored image real."""
+    return tf.reduce_mean(tf.nn.softplus(-restored_logits))
+
+
+def critic_loss(real_scores, generated_scores):
+    """Wasserstein critic loss without the penalty (Gulrajani et al. 2017, arXiv 1704.00028, algorithm 1)."""
+    return tf.reduce_mean(generated_scores) - tf.reduce_mean(real_scores)
+
+
+def wasserstein_loss(generated_scores):
+    """Wasserstein generator loss: minus the critic's score of generated images."""
+    return -tf.reduce_mean(generated_scores)
+
+
+def gradient_penalty(critic, real, generated, epsilon):
+    """(||grad critic(epsilon * real + (1 - epsilon) * generated)|| - 1)^2, the norm over all pixels of one image.
+
+    Gulrajani et al. 2017, algorithm 1.
+
+    Args:
+        critic: callable from images to (batch, 1) scores.
+        real, generated: images, (batch, height, width, 1).
+        epsilon: (batch, 1, 1, 1), from U[0, 1].
+
+    Returns:
+        The mean penalty, a scalar.
+    """
+    mixed = epsilon * real + (1.0 - epsilon) * generated
+    with tf.GradientTape() as tape:
+        tape.watch(mixed)
+        scores = critic(mixed)
+    gradient = tape.gradient(scores, mixed)
+    # The tiny constant keeps the square root differentiable where the gradient is zero.
+    norm = tf.sqrt(tf.reduce_sum(tf.square(gradient), axis=(1, 2, 3)) + 1e-12)
+    return tf.reduce_mean(tf.square(norm - 1.0))
+
+
+def pixel_loss(restored, y):
+    """Mean absolute difference."""
+    return tf.reduce_mean(tf.abs(restored - y))
+
+
+def coarse_loss(a, b, size=8):
+    """Mean absolute difference of size x size block means: structure and brightness, blind to noise and fine blur."""
+    return pixel_loss(tf.nn.avg_pool2d(a, size, size, "VALID"), tf.nn.avg_pool2d(b, size, size, "VALID"))

@@ -1,0 +1,61 @@
+"""Sample grids, loss curves and before/after strips; gray images with their own range stated."""
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from run_folder import written_whole
+
+
+def show_image(axes, image, title):
+    """Draw an (H, W) image in gray between its 0.5 and 99.5 percentiles, and say so below the title."""
+    low, high = np.percentile(image, [0.5, 99.5])
+    axes.imshow(image, cmap="gray", vmin=low, vmax=high, interpolation="nearest")
+    axes.set_title(f"{title}\n{low:.4g} to {high:.4g}", fontsize=8)
+    axes.set_axis_off()
+
+
+def save_sample_grid(path, rows, heading):
+    """Save a grid of images, one row per task.
+
+    Args:
+        path: .png to write.
+        rows: [(task, [(title, (H, W) image), ...]), ...], all of one length.
+        heading: text above.
+
+    Returns:
+        The picture, (height, width, 3) uint8.
+    """
+    columns = max(len(row) for _, row in rows)
+    figure = Figure(figsize=(2.2 * columns, 2.5 * len(rows) + 0.4), layout="constrained")
+    figure.suptitle(heading, fontsize=9)
+    grid = figure.subplots(len(rows), columns, squeeze=False)
+    for (task, row), line in zip(rows, grid, strict=True):
+        for (title, image), axes in zip(row, line, strict=True):
+            show_image(axes, image, f"{task}: {title}")
+    return _save(figure, path)
+
+
+def save_loss_curves(path, rows):
+    """Save the losses and the PSNR of each task over the iterations, from the rows of log.csv."""
+    iterations = [int(row["iteration"]) for row in rows]
+    scores = [key for key in rows[-1] if key.startswith("affine_psnr_")]
+    other = ("affine_", "paper_", "noise_ratio_", "gradient_")
+    losses = [key for key in rows[-1] if not key.startswith(other) and key not in ("iteration", "seconds")]
+    figure = Figure(figsize=(9, 3.2), layout="constrained")
+    for axes, keys, label in zip(figure.subplots(1, 2), (losses, scores), ("loss", "PSNR (affine), dB"), strict=True):
+        for key in keys:
+            axes.plot(iterations, [float(row[key]) for row in rows], marker=".", label=key.split("_")[-1])
+        axes.set(xlabel="iteration", ylabel=label)
+        axes.legend(fontsize=7)
+        axes.grid(alpha=0.3)
+    figure.axes[0].set_yscale("symlog", linthresh=0.01)
+    _save(figure, path)
+
+
+def _save(figure, path):
+    canvas = FigureCanvasAgg(figure)
+    with written_whole(path) as beside:
+        figure.savefig(beside, dpi=100)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3].copy()

@@ -1,0 +1,11 @@
+"""One style of progress bar: live on a terminal, a line now and then in a log file."""
+
+import sys
+
+from tqdm import tqdm
+
+
+def progress_bar(**options):
+    """A tqdm bar; where standard error is no terminal it is redrawn twice a minute only."""
+    live = sys.stderr.isatty()
+    return tqdm(**{"mininterval": 0.5 if live else 30, "dynamic_ncols": live, **options})

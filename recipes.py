@@ -1,0 +1,74 @@
+"""The two recipes as plain numbers, readable before TensorFlow is imported.
+
+`paper` is the published method (arXiv 1910.14207 and its released code); `tuned` is ours for 0 to 50 pairs.
+"""
+
+from typing import NamedTuple
+
+
+class Recipe(NamedTuple):
+    """What differs between the recipes.
+
+    Args:
+        batch_size: default of `--batch_size`, images per iteration over all devices.
+        patch, cin_patch: largest training patch of cGAN and CIN-GAN in pixels, or None for whole images.
+        size_multiple: the networks take heights and widths that are multiples of this.
+        mirror: flip images in training.
+        average_decay: decay of the averaged copy of the generator's weights, or None.
+        cosine: anneal the learning rate to zero along a half cosine over `--num_iters`.
+        cgan_learning_rate, cin_learning_rate: Adam's step size at the start.
+        mixed_tasks: CIN-GAN batches mix the tasks (else one task an update, as published).
+        noise_channels: Gaussian noise maps the CIN generator is given.
+        gflop: (CIN-GAN iteration, cGAN iteration) per 128 x 128 image of the batch, for the time estimate.
+    """
+
+    batch_size: int
+    patch: int | None
+    cin_patch: int | None
+    size_multiple: int
+    mirror: bool
+    average_decay: float | None
+    cosine: bool
+    cgan_learning_rate: float
+    cin_learning_rate: float
+    mixed_tasks: bool
+    noise_channels: int
+    gflop: tuple[float, float]
+
+
+RECIPES = {
+    "paper": Recipe(
+        batch_size=100,
+        patch=None,
+        cin_patch=None,
+        size_multiple=4,
+        mirror=False,
+        average_decay=None,
+        cosine=False,
+        cgan_learning_rate=1e-4,
+        cin_learning_rate=1e-5,
+        mixed_tasks=False,
+        noise_channels=0,
+        gflop=(310.0, 115.0),
+    ),
+    "tuned": Recipe(
+        batch_size=8,
+        patch=128,
+        cin_patch=64,
+        size_multiple=8,
+        mirror=True,
+        average_decay=0.995,
+        cosine=True,
+        cgan_learning_rate=1e-3,
+        cin_learning_rate=5e-4,
+        mixed_tasks=True,
+        noise_channels=1,
+        gflop=(12.0, 8.0),
+    ),
+}
+
+# Critic updates in one iteration of CIN-GAN.
+N_CRITIC = {"paper": 5, "tuned": 2}
+
+# Defects with a direction: turning them by 90 degrees would show the network a defect that does not exist.
+NO_ROTATE = ("Retina", "Drosophila", "Layers", "Axial")

@@ -1,0 +1,162 @@
+"""Apply a saved generator to your own images: restore them, or make defective ones with CIN-GAN's generator.
+
+    python restore.py --generator_path=Microscopy_cGAN_results/generator.h5 --input=IMAGE.tif --output=RESTORED.tif
+    python restore.py --generator_path=... --input=FOLDER --output=FOLDER2 --average=8
+    python restore.py --generator_path=... --input=X.npy --output=R.npy --ground_truth=Y.npy
+    python restore.py --generator_path=CIN-GAN_results/generator.h5 --task=Nuclei --input=CLEAN.npy --output=X.npy
+
+.npy and TIFF files of any size, single images or stacks (each plane is an image of its own); shape, axes and pixel
+size are kept. The result is float32 in the units of the input (recipe paper: of the task's y; CIN-GAN: of its x).
+"""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+
+from arguments import OneLineParser, integer
+from errors import InputError, run_script
+from generator_files import load_generator, read_metadata
+from image_files import SUFFIXES, find_images, read_image, write_image
+
+DTYPES = ("float32", "uint8", "uint16")
+
+
+def make_parser():
+    """The script's arguments."""
+    parser = OneLineParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add = parser.add_argument
+    add("--generator_path", type=Path, required=True, help="generator.h5 of a training")
+    add("--input", type=Path, required=True, help="a .npy or TIFF file, or a folder of them")
+    add("--output", type=Path, required=True, help="file to write, or folder where --input is one")
+    add("--task", help="the defect type; needed by recipe paper and by CIN-GAN's generators")
+    add("--ground_truth", type=Path, help="file or folder of the clean images: prints PSNR and SSIM")
+    add("--tile", type=integer(64), default=512, help="larger images are restored in tiles of this side (512)")
+    add("--overlap", type=integer(0), default=64, help="pixels that tiles share, blended (default: 64)")
+    add("--average", type=int, choices=[1, 8], default=1, help="8: mean over flips and turns; slower, often better")
+    add("--dtype", choices=DTYPES, default="float32", help="of the result; what is clipped is counted and said")
+    add("--seed", type=integer(0), default=0, help="of the noise of CIN-GAN's generators (default: 0)")
+    add("--overwrite", action="store_true", help="replace output files that exist")
+    return parser
+
+
+def main(args):
+    """Restore with parsed arguments; returns the exit code."""
+    metadata = read_metadata(args.generator_path)
+    task = check_task(args, metadata)
+    if args.overlap > args.tile // 2:
+        raise InputError(f"--overlap={args.overlap}: expected at most half of --tile={args.tile}")
+    sources = find_images(args.input)
+    targets = plan_outputs(args, sources)
+    truths = find_ground_truths(args, sources)
+    images = (read_image(path) for path in sources)
+    first = next(images)
+    apply = load_applier(args)
+    if args.average == 8 and task is None and metadata.no_rotate:
+        print("note: without --task, averaging over the four flips alone (some tasks must not be turned)")
+    for source, target, truth in zip(_chain(first, images), targets, truths, strict=True):
+        restore_file(args, apply, task, source, target, truth)
+    return 0
+
+
+def _chain(first, rest):
+    yield first
+    yield from rest
+
+
+def check_task(args, metadata):
+    """The task to use, or None where the generator needs none. Raises InputError."""
+    known = ", ".join(metadata.tasks)
+    if args.task is not None and args.task not in metadata.tasks:
+        raise InputError(f"--task={args.task}: {args.generator_path} knows {known}")
+    needed = metadata.normalization.kind == "fixed"
+    if args.task is None and needed and len(metadata.tasks) > 1:
+        raise InputError(f"{args.generator_path} needs --task, one of {known}")
+    return metadata.tasks[0] if args.task is None and needed else args.task
+
+
+def plan_outputs(args, sources):
+    """Output paths, one per source. Raises InputError rather than overwrite anything unasked, or an input ever."""
+    if args.input.is_dir():
+        if args.output.suffix.lower() in SUFFIXES:
+            raise InputError(f"--input={args.input} is a folder, so --output={args.output} must be one too")
+        targets = [args.output / source.name for source in sources]
+    else:
+        name = args.output.suffix.lower() in SUFFIXES
+        targets = [args.output if name else args.output / sources[0].name]
+    taken = {source.resolve() for source in sources}
+    for target in targets:
+        if target.resolve() in taken:
+            raise InputError(f"--output={args.output} would overwrite the input {target}; choose another")
+        if target.exists() and not args.overwrite:
+            raise InputError(f"{target} exists; choose another --output, or pass --overwrite")
+    return targets
+
+
+def find_ground_truths(args, sources):
+    """Paths of the clean images, one per source, or Nones."""
+    if args.ground_truth is None:
+        return [None] * len(sources)
+    if not args.input.is_dir():
+        return find_images(args.ground_truth)[:1]
+    truths = [args.ground_truth / source.name for source in sources]
+    for truth in truths:
+        if not truth.is_file():
+            raise InputError(f"--ground_truth: {truth} is missing")
+    return truths
+
+
+def load_applier(args):
+    """The generator as a function of raw images."""
+    from devices import start_tensorflow
+
+    start_tensorflow(None)
+    from inference import Applier
+
+    model, metadata = load_generator(args.generator_path)
+    return Applier(lambda inputs, training: model.predict_on_batch(inputs), metadata, args.seed)
+
+
+def restore_file(args, apply, task, source, target, truth):
+    """Restore every plane of one file, write the result, and print its scores where the truth is known."""
+    from progress import progress_bar
+
+    with progress_bar(total=len(source.planes), desc=source.path.name, unit="image", leave=False, delay=2) as bar:
+        planes = []
+        for index, plane in enumerate(source.planes):
+            image = np.asarray(plane, np.float32)
+            planes.append(apply(image, task, index, args.tile, args.overlap, args.average))
+            bar.update()
+    planes = np.stack(planes)
+    write_image(target, source, to_dtype(planes, args.dtype, target))
+    print(f"{source.path} -> {target}")
+    if truth is not None:
+        print_scores(source, planes, read_image(truth))
+
+
+def to_dtype(planes, dtype, target):
+    """Planes in the output dtype; how many pixels had to be clipped is printed."""
+    if dtype == "float32":
+        return planes.astype(np.float32)
+    limits = np.iinfo(dtype)
+    rounded = np.round(planes)
+    clipped = int(np.count_nonzero((rounded < limits.min) | (rounded > limits.max)))
+    if clipped:
+        print(f"note: {target}: {clipped} of {planes.size} pixels clipped to the range of {dtype}")
+    return np.clip(rounded, limits.min, limits.max).astype(dtype)
+
+
+def print_scores(source, planes, truth):
+    """Print PSNR and SSIM of input and output against the ground truth, in both metrics."""
+    from metrics import mean_scores
+
+    if truth.planes.shape != planes.shape:
+        raise InputError(f"{truth.path}: {truth.planes.shape} images, but {source.path} has {planes.shape}")
+    for name, images in (("input", source.planes), ("output", planes)):
+        scores = mean_scores(images, truth.planes)
+        parts = [f"{m} {scores[f'{m}_psnr']:.2f} dB / {scores[f'{m}_ssim']:.3f}" for m in ("affine", "paper")]
+        print(f"  {name:6s} {'   '.join(parts)}")
+
+
+if __name__ == "__main__":
+    run_script(main, make_parser().parse_args())

@@ -1,0 +1,156 @@
+"""A run's results folder: arguments, log, checkpoints. Every file is written beside its place and renamed into it."""
+
+import csv
+import json
+import os
+import platform
+import subprocess
+import time
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+
+from errors import InputError
+
+KEEP_CHECKPOINTS = 2
+
+
+@contextmanager
+def written_whole(path):
+    """Give a temporary path of the same suffix; when the block ends well it is flushed and renamed to `path`.
+
+    A reader meets the old file or the new one, never half of one; after a failure the old one is still there.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+    try:
+        yield beside
+        with open(beside, "rb+") as file:
+            os.fsync(file.fileno())
+        os.replace(beside, path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def write_text(path, text):
+    """Write a text file whole."""
+    with written_whole(path) as beside:
+        beside.write_text(text, encoding="utf-8")
+
+
+class RunFolder:
+    """Reads and writes one results folder.
+
+    Args:
+        path: the folder; nothing is created before `create`.
+    """
+
+    def __init__(self, path):
+        self.path = Path(path)
+        self.rows = []
+
+    def __truediv__(self, name):
+        return self.path / name
+
+    def check(self, resume, overwrite):
+        """Raise InputError where the folder's state and the wish disagree. Writes nothing."""
+        if resume and overwrite:
+            raise InputError("--resume and --overwrite exclude each other; choose one")
+        if resume and not self.checkpoints():
+            raise InputError(f"--resume: {self.path} holds no checkpoint to go on from; start without --resume")
+        if self.path.exists() and not (resume or overwrite) and any(self.path.iterdir()):
+            raise InputError(
+                f"{self.path} holds an earlier run; go on with --resume, choose another --dir, "
+                "or start anew with --overwrite (the earlier run is then kept under another name)"
+            )
+
+    def create(self, resume, overwrite):
+        """Make the folder. An earlier run is renamed, never deleted; returns a notice or None."""
+        notice = None
+        if overwrite and self.path.exists():
+            kept = self.path.with_name(f"{self.path.name}.{time.strftime('%Y%m%d-%H%M%S')}")
+            self.path.rename(kept)
+            notice = f"the earlier run is now {kept}"
+        (self.path / "samples").mkdir(parents=True, exist_ok=True)
+        (self.path / "checkpoints").mkdir(exist_ok=True)
+        if resume and (self.path / "log.csv").is_file():
+            with open(self.path / "log.csv", newline="") as file:
+                self.rows = list(csv.DictReader(file))
+        return notice
+
+    def write_args(self, args, defaults):
+        """Save all arguments, which of them are not defaults, versions and the git commit as args.json."""
+        arguments = {key: str(value) if isinstance(value, Path) else value for key, value in vars(args).items()}
+        record = {
+            "arguments": arguments,
+            "not_default": sorted(key for key, value in arguments.items() if value != defaults.get(key)),
+            "versions": {
+                "python": platform.python_version(),
+                **{name: version(name) for name in ("tensorflow", "keras", "numpy", "scikit-image")},
+            },
+            "git_commit": _git_commit(),
+        }
+        write_text(self.path / "args.json", json.dumps(record, indent=2) + "\n")
+
+    def log(self, row):
+        """Add one row (a dict with "iteration") to log.csv; rows at or after its iteration are replaced."""
+        self.rows = [old for old in self.rows if int(old["iteration"]) < row["iteration"]] + [row]
+        with written_whole(self.path / "log.csv") as beside, open(beside, "w", newline="") as file:
+            writer = csv.DictWriter(file, fieldnames=list(row), restval="", extrasaction="ignore")
+            writer.writeheader()
+            writer.writerows(self.rows)
+
+    def checkpoints(self):
+        """Paths of the whole checkpoints, oldest first."""
+        return sorted((self.path / "checkpoints").glob("[0-9]*.npz"))
+
+    def save_checkpoint(self, iteration, variables, state):
+        """Save everything that training needs to go on; the last two checkpoints are kept.
+
+        Args:
+            iteration: number of finished iterations.
+            variables: {name: list of variables}.
+            state: plain values that must agree on resume.
+        """
+        arrays = {f"{name}/{i}": np.asarray(v) for name, group in variables.items() for i, v in enumerate(group)}
+        with written_whole(self.path / "checkpoints" / f"{iteration:06d}.npz") as beside, open(beside, "wb") as file:
+            np.savez(file, iteration=iteration, state=json.dumps(state), **arrays)
+        for old in self.checkpoints()[:-KEEP_CHECKPOINTS]:
+            old.unlink()
+
+    def load_checkpoint(self, variables, state):
+        """Load the newest checkpoint into the variables.
+
+        Returns:
+            The number of finished iterations.
+
+        Raises:
+            InputError: the checkpoint was made with other arguments or another network.
+        """
+        path = self.checkpoints()[-1]
+        with np.load(path, allow_pickle=False) as stored:
+            _check_same_state(path, json.loads(str(stored["state"])), state)
+            for name, group in variables.items():
+                for i, variable in enumerate(group):
+                    variable.assign(stored[f"{name}/{i}"])
+            return int(stored["iteration"])
+
+
+def _check_same_state(path, stored, state):
+    state = json.loads(json.dumps(state))
+    changed = [key for key in state if stored.get(key) != state[key]]
+    if changed:
+        changes = "; ".join(f"{key} was {stored.get(key)}, is now {state[key]}" for key in changed)
+        raise InputError(f"--resume: {path} was made with other settings ({changes}); use the same, or another --dir")
+
+
+def _git_commit():
+    """Commit of the code that runs, or None outside a repository."""
+    command = ["git", "-C", str(Path(__file__).resolve().parent), "rev-parse", "HEAD"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=5).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return None

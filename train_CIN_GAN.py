@@ -1,0 +1,67 @@
+"""Train CIN-GAN: learn, unpaired, to make microscope defects from few images.
+
+    python train_CIN_GAN.py --batch_size=100 --num_iters=3000 --num_gpu=2        as published
+    python train_CIN_GAN.py --recipe=tuned --images_limit=10 --num_iters=600     for few images, on a CPU
+
+Results appear in CIN-GAN_results/ (below --dir): generator.h5, critic.h5, log.csv, samples/, checkpoints/.
+All layers are shared by the defect types but the conditional instance normalisation ones. An iteration is one
+generator update with its n_critic critic updates. Use the generator with train_cGAN.py --cin_augment=True.
+"""
+
+import arguments
+import launch
+from batches import UnpairedBatches
+from errors import run_script
+from generator_files import Metadata
+from normalization import fit_cin
+from recipes import N_CRITIC, RECIPES
+
+
+def make_parser():
+    """The script's arguments."""
+    parser = arguments.training_parser(__doc__)
+    per_recipe = ", ".join(f"{name}: {count}" for name, count in N_CRITIC.items())
+    parser.add_argument(
+        "--n_critic", type=arguments.integer(1), help=f"critic updates an iteration (default: {per_recipe})"
+    )
+    return parser
+
+
+def main(args):
+    """Train with parsed arguments; returns the exit code."""
+    recipe = RECIPES[args.recipe]
+    args = arguments.complete(args)
+    args.n_critic = args.n_critic or N_CRITIC[args.recipe]
+    run = launch.open_run(args, "CIN-GAN_results")
+    tasks = launch.load_tasks(args)
+    patch = launch.choose_patch(tasks, recipe.cin_patch, recipe)
+    strategy = launch.start_devices(args, patch, recipe.gflop[0])
+    import gans
+    from evaluation import Evaluator
+
+    normalization = fit_cin(args.recipe, tasks)
+    batches = UnpairedBatches(
+        tasks,
+        normalization,
+        args.batch_size,
+        args.n_critic + 1,
+        patch,
+        args.seed,
+        args.no_rotate,
+        recipe.mirror,
+        recipe.mixed_tasks,
+        recipe.noise_channels,
+    )
+    with strategy.scope():
+        features = launch.load_features(args)
+        gan = gans.build_cin_gan(args, recipe, len(tasks), features)
+    names = [task.name for task in tasks]
+    metadata = Metadata(
+        "CIN-GAN", args.recipe, names, normalization, args.no_rotate, recipe.size_multiple, recipe.noise_channels
+    )
+    defaults = vars(make_parser().parse_args([]))
+    return launch.run_training(args, defaults, run, strategy, gan, batches, Evaluator(tasks, metadata))
+
+
+if __name__ == "__main__":
+    run_script(main, make_parser().parse_args())

@@ -1,0 +1,83 @@
+"""Train the cGAN: one generator that restores every defect type, from a few real pairs, CIN-GAN's pairs, or both.
+
+    python train_cGAN.py --batch_size=100 --num_iters=3000 --num_gpu=2 --images_limit=50        as published
+    python train_cGAN.py --cin_augment=True --alpha=0.3 \\
+        --cin_generator_path=CIN-GAN_results/generator.h5 --images_limit=50                     with CIN-GAN's pairs
+    python train_cGAN.py --recipe=tuned --images_limit=10 --num_iters=800                       ten pairs, on a CPU
+
+Results appear in Microscopy_cGAN_results/ or, with --cin_augment=True, in Microscopy_cGAN_results_CIN_augm/ (below
+--dir): generator.h5, discriminator.h5, log.csv, samples/, checkpoints/. Restore your images with restore.py.
+"""
+
+from pathlib import Path
+
+import arguments
+import launch
+from batches import PairBatches
+from errors import InputError, run_script
+from generator_files import Metadata, read_metadata
+from normalization import fit_cgan
+from recipes import RECIPES
+
+
+def make_parser():
+    """The script's arguments."""
+    parser = arguments.training_parser(__doc__)
+    add = parser.add_argument
+    add("--cin_augment", type=arguments.boolean, default=False, help="True: add pairs that CIN-GAN generates")
+    add("--alpha", type=arguments.share, default=0.3, help="expected share of generated samples; 1: no real pairs")
+    add("--cin_generator_path", type=Path, help="generator.h5 of train_CIN_GAN.py")
+    return parser
+
+
+def main(args):
+    """Train with parsed arguments; returns the exit code."""
+    recipe = RECIPES[args.recipe]
+    args = arguments.complete(args)
+    run = launch.open_run(args, "Microscopy_cGAN_results" + ("_CIN_augm" if args.cin_augment else ""))
+    tasks = launch.load_tasks(args)
+    names = [task.name for task in tasks]
+    check_cin_generator(args, names)
+    patch = launch.choose_patch(tasks, recipe.patch, recipe)
+    strategy = launch.start_devices(args, patch, recipe.gflop[1])
+    import gans
+    from evaluation import Evaluator
+
+    generated = None
+    if args.cin_augment:
+        from generated_pairs import generate_pairs
+
+        generated = generate_pairs(args.cin_generator_path, tasks, args.seed)
+    normalization = fit_cgan(args.recipe, tasks, generated if args.alpha == 1.0 else None)
+    batches = PairBatches(
+        tasks, normalization, args.batch_size, patch, args.seed, args.no_rotate, recipe.mirror, generated, args.alpha
+    )
+    with strategy.scope():
+        features = launch.load_features(args)
+        gan = gans.build_cgan(args, recipe, features)
+    metadata = Metadata("cGAN", args.recipe, names, normalization, args.no_rotate, recipe.size_multiple)
+    defaults = vars(make_parser().parse_args([]))
+    return launch.run_training(args, defaults, run, strategy, gan, batches, Evaluator(tasks, metadata))
+
+
+def check_cin_generator(args, names):
+    """Raise InputError unless --cin_augment and --cin_generator_path fit together and know the tasks."""
+    if not args.cin_augment:
+        if args.cin_generator_path:
+            raise InputError("--cin_generator_path is used with --cin_augment=True only; add it, or leave both out")
+        return
+    if args.cin_generator_path is None:
+        raise InputError("--cin_augment=True needs --cin_generator_path=CIN-GAN_results/generator.h5")
+    metadata = read_metadata(args.cin_generator_path)
+    if metadata.script != "CIN-GAN":
+        raise InputError(f"{args.cin_generator_path} restores images; expected the generator.h5 of train_CIN_GAN.py")
+    missing = [name for name in names if name not in metadata.tasks]
+    if missing:
+        raise InputError(
+            f"{args.cin_generator_path} knows the tasks {', '.join(metadata.tasks)}, but not {', '.join(missing)}; "
+            "train CIN-GAN on the same tasks, or choose with --tasks"
+        )
+
+
+if __name__ == "__main__":
+    run_script(main, make_parser().parse_args())

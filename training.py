@@ -1,0 +1,136 @@
+"""The training loop: steps under a strategy, evaluation, checkpoints, exact resume, clean stops."""
+
+import signal
+import time
+
+import numpy as np
+import tensorflow as tf
+
+from progress import progress_bar
+
+
+def distribute_batches(strategy, batches, start, stop):
+    """Batches of iterations start to stop - 1, prepared ahead and split over the replicas.
+
+    Every global batch is cut into equal parts by position, so a run's images do not depend on the number of replicas.
+    """
+
+    def make_dataset(context):
+        first = context.input_pipeline_id * context.num_replicas_in_sync // context.num_input_pipelines
+        local = range(first, first + context.num_replicas_in_sync // context.num_input_pipelines)
+
+        def parts():
+            for iteration in range(start, stop):
+                batch = batches(iteration)
+                for replica in local:
+                    yield {name: np.array_split(v, context.num_replicas_in_sync)[replica] for name, v in batch.items()}
+
+        signature = {
+            name: tf.TensorSpec((value.shape[0] // context.num_replicas_in_sync, *value.shape[1:]), value.dtype)
+            for name, value in batches(start).items()
+        }
+        return tf.data.Dataset.from_generator(parts, output_signature=signature).prefetch(2 * len(local))
+
+    return strategy.distribute_datasets_from_function(make_dataset)
+
+
+def compile_step(strategy, gan):
+    """One iteration as a compiled function of (iteration, batch), giving the losses averaged over the replicas."""
+
+    @tf.function
+    def step(iteration, batch):
+        gan.before_step(iteration)
+        per_replica = strategy.run(gan.train_step, args=(batch,))
+        gan.after_step(iteration)
+        return {name: strategy.reduce("MEAN", value, axis=None) for name, value in per_replica.items()}
+
+    return step
+
+
+class StopSignal:
+    """Notes the first SIGINT or SIGTERM, so that the loop can save and stop; a second one stops at once."""
+
+    def __init__(self):
+        self.number = None
+
+    def __enter__(self):
+        self._previous = {number: signal.signal(number, self._note) for number in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def __exit__(self, *failure):
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+
+    def _note(self, number, frame):
+        self.number = number
+        # A Python handler does not run inside a TensorFlow step, so the second one must be the system's own.
+        signal.signal(number, signal.SIG_DFL)
+
+    @property
+    def exit_code(self):
+        """The shell's convention: 128 + the signal's number; 0 where none came."""
+        return 128 + self.number if self.number else 0
+
+
+class LossMeans:
+    """Running means of the losses between two evaluations, fetched from the device only when shown."""
+
+    def __init__(self):
+        self.totals, self.count = {}, 0
+
+    def add(self, losses):
+        self.totals = {name: self.totals.get(name, 0.0) + value for name, value in losses.items()}
+        self.count += 1
+
+    def means(self):
+        return {name: float(total) / max(self.count, 1) for name, total in self.totals.items()}
+
+
+def train(gan, batches, strategy, start, limits, evaluate, save):
+    """Train from iteration `start`, evaluating and saving on the way and at the end.
+
+    Args:
+        gan: a `gans.GAN`.
+        batches: callable from the iteration to the global batch; has `batch_size`.
+        strategy: the tf.distribute strategy that `gan` was built under.
+        start: number of finished iterations.
+        limits: has num_iters, max_seconds, eval_every and save_every.
+        evaluate: called with (finished iterations, mean losses, seconds).
+        save: called with the number of finished iterations.
+
+    Returns:
+        (finished iterations, exit code): 0, or 130 / 143 after Ctrl-C / SIGTERM.
+    """
+    step = compile_step(strategy, gan)
+    data = iter(distribute_batches(strategy, batches, start, limits.num_iters)) if start < limits.num_iters else None
+    means, began, shown, done = LossMeans(), time.monotonic(), 0.0, start
+    evaluated = saved = None
+    bar = progress_bar(total=limits.num_iters, initial=start, unit="it")
+    with StopSignal() as stop, bar:
+        while done < limits.num_iters and not stop.number:
+            means.add(step(tf.constant(done, tf.int64), next(data)))
+            done += 1
+            elapsed = time.monotonic() - began
+            if elapsed - shown > 0.5 or done == limits.num_iters:
+                shown = elapsed
+                bar.set_postfix_str(_describe(means.means(), (done - start) * batches.batch_size / elapsed), False)
+            bar.update()
+            if limits.max_seconds and elapsed >= limits.max_seconds:
+                break
+            if done % limits.eval_every == 0:
+                evaluate(done, means.means(), elapsed)
+                means, evaluated = LossMeans(), done
+            if done % limits.save_every == 0:
+                save(done)
+                saved = done
+    # Saved before the last evaluation: should that fail or be interrupted, the training is not lost.
+    if saved != done:
+        save(done)
+    if evaluated != done and not stop.number:
+        evaluate(done, means.means(), time.monotonic() - began)
+    return done, stop.exit_code
+
+
+def _describe(means, images_per_second):
+    shown = [f"{name} {value:.3g}" for name, value in means.items() if not name.startswith("gradient_")]
+    return f"{', '.join(shown)}, {images_per_second:.1f} images/s"
