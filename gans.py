@@ -62,7 +62,7 @@ class GAN:
     def before_step(self, iteration):
         """Dropout masks follow from the seed and the iteration, not from a running state: resume is exact."""
         for index, layer in enumerate(self.generator.layers):
-            if isinstance(layer, keras.layers.Dropout):
+            if isinstance(layer, keras.layers.Dropout) and layer.rate:
                 state = tf.stack([tf.cast(self.seed + index, tf.uint32), tf.cast(iteration, tf.uint32)])
                 layer.seed_generator.state.assign(tf.cast(state, layer.seed_generator.state.dtype))
 

@@ -52,13 +52,15 @@ class Applier:
         return not set(self.metadata.no_rotate) & ({task} if task else set(self.metadata.tasks))
 
     def _tiled(self, image, task, draw, tile, overlap):
-        if tile is None or max(image.shape) <= tile:
-            return self._padded(image, task, draw)
-        return blend_tiles(image, lambda part: self._padded(part, task, draw), tile, overlap)
-
-    def _padded(self, image, task, draw):
-        padded = pad_to_multiple(image, self.metadata.size_multiple)
-        return self._predict(padded, task, draw)[: image.shape[0], : image.shape[1]]
+        # Padded once and cut at multiples: tiles then meet the network's strides where the whole image would.
+        multiple = self.metadata.size_multiple
+        padded = pad_to_multiple(image, multiple)
+        if tile is None or max(padded.shape) <= tile:
+            output = self._predict(padded, task, draw)
+        else:
+            tile, overlap = (max(size // multiple, 1) * multiple if size else 0 for size in (tile, overlap))
+            output = blend_tiles(padded, lambda part: self._predict(part, task, draw), tile, overlap)
+        return output[: image.shape[0], : image.shape[1]]
 
     def _predict(self, image, task, draw):
         inputs = [image[None, ..., None]]

@@ -20,6 +20,7 @@ from pathlib import Path
 
 import numpy as np
 from scipy import ndimage
+from scipy.special import expit
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the modules beside the training scripts
 from arguments import OneLineParser, integer
@@ -53,7 +54,7 @@ def nuclei_scene(rng, size):
         angle, ratio = rng.uniform(0, np.pi), rng.uniform(0.65, 1.0)
         dy, dx = rows - center[0], columns - center[1]
         u, v = dy * np.cos(angle) + dx * np.sin(angle), (dx * np.cos(angle) - dy * np.sin(angle)) / ratio
-        inside = 1 / (1 + np.exp((np.hypot(u, v) - radius) / 0.7))
+        inside = expit((radius - np.hypot(u, v)) / 0.7)
         texture = np.clip(1 + 0.35 * smooth_noise(rng, (size, size), 1.6), 0.2, 2)
         for _ in range(rng.integers(1, 4)):
             spot = center + rng.uniform(-0.5, 0.5, 2) * radius
@@ -77,7 +78,7 @@ def layers_scene(rng, size):
     scene = np.full((size, size), 0.04)
     edges = np.cumsum(rng.uniform(12, 30, size // 10 + 8))
     for index, (start, stop) in enumerate(pairwise(edges)):
-        band = 1 / (1 + np.exp(-(depth - start))) - 1 / (1 + np.exp(-(depth - stop)))
+        band = expit(depth - start) - expit(depth - stop)
         if index % 2:
             scene += band * 0.16 * np.clip(1 + 0.7 * smooth_noise(rng, (size, size), (0.9, 4)), 0, 3)
         else:
@@ -92,7 +93,7 @@ def cells(rng, rows, columns, spacing):
     for (row, column), peak in zip(centers, rng.uniform(0.3, 1.0, len(centers)), strict=True):
         window = tuple(slice(max(int(c - spacing), 0), max(int(c + spacing) + 1, 0)) for c in (row, column))
         distance = np.hypot(rows[window] - row, columns[window] - column)
-        values[window] = np.maximum(values[window], peak / (1 + np.exp((distance - 0.4 * spacing) / 0.6)))
+        values[window] = np.maximum(values[window], peak * expit((0.4 * spacing - distance) / 0.6))
     return values
 
 

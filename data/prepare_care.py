@@ -1,0 +1,285 @@
+"""Convert CARE's own training archives to the published pair sets (Weigert et al. 2018, doi 10.1038/s41592-018-0216-7).
+
+    python data/prepare_care.py --output=DIR                          download all three and convert (several GB)
+    python data/prepare_care.py --output=DIR --tasks=Retina --n_images=2000
+    python data/prepare_care.py --output=DIR --tasks=Retina --input=Isotropic_Retina.tar.gz
+
+Writes NAME_{X,Y}.npy and NAME_{X,Y}_test.npy, (N, 128, 128) float32, for Drosophila (denoising), Retina (axial
+inpainting) and Synthetic_tubulin_tubules (super-resolution). Samples keep their order; the last --n_test images are
+the test files. A Retina sample has two channels, two images of one field: they go to the same side.
+The archives are CC0, from Edmond, doi 10.17617/3.FDFZOF. --input takes an archive or its data_label.npz.
+"""
+
+import argparse
+import hashlib
+import json
+import shutil
+import sys
+import tarfile
+import urllib.parse
+import urllib.request
+import zipfile
+from contextlib import ExitStack
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the modules beside the training scripts
+from arguments import OneLineParser, integer, names
+from errors import InputError, run_script
+from progress import progress_bar
+from run_folder import written_whole
+
+DOI = "10.17617/3.FDFZOF"
+SERVER = "https://edmond.mpg.de"
+CONNECT_SECONDS = 15
+CHUNK = 1 << 20  # bytes
+SAMPLES = 64  # samples in memory at once
+
+
+class Source(NamedTuple):
+    """Where a task's arrays are: archive in the data set, path of the .npz in the archive."""
+
+    archive: str
+    member: str
+
+
+SOURCES = {
+    "Drosophila": Source("Isotropic_Drosophila.tar.gz", "train_data/data_label.npz"),
+    "Retina": Source("Isotropic_Retina.tar.gz", "train_data/data_label.npz"),
+    "Synthetic_tubulin_tubules": Source(
+        "Synthetic_tubulin_granules.tar.gz", "train_data/channel_tubules/data_label.npz"
+    ),
+}
+
+
+def find_remote_file(name, server=SERVER):
+    """Look up a file of the data set through the Dataverse API.
+
+    Returns:
+        (url, size in bytes, checksum type, checksum).
+
+    Raises:
+        InputError: no answer, or no such file; names the DOI and --input.
+    """
+    query = urllib.parse.urlencode({"persistentId": f"doi:{DOI}"})
+    try:
+        with urllib.request.urlopen(
+            f"{server}/api/datasets/:persistentId/versions/:latest/files?{query}", timeout=CONNECT_SECONDS
+        ) as answer:
+            files = [entry["dataFile"] for entry in json.load(answer)["data"]]
+    except (OSError, ValueError, KeyError, TypeError) as failure:
+        raise _unreachable(name, failure) from failure
+    for file in files:
+        if file["filename"] == name:
+            checksum = file.get("checksum", {"type": "MD5", "value": file.get("md5")})
+            url = f"{server}/api/access/datafile/{file['id']}"
+            return url, int(file["filesize"]), checksum["type"], checksum["value"]
+    raise InputError(f"doi {DOI} holds no file {name}; download it by hand and pass it with --input")
+
+
+def _unreachable(name, failure):
+    return InputError(
+        f"{name} could not be downloaded ({failure}); get it from https://doi.org/{DOI} on a machine with internet "
+        f"and pass it with --input={name}"
+    )
+
+
+def download(name, folder, server=SERVER):
+    """Download an archive of the data set, going on where a broken download stopped, and check it.
+
+    Returns:
+        Its path in `folder`.
+    """
+    target = folder / name
+    if target.is_file():
+        return target
+    url, size, kind, checksum = find_remote_file(name, server)
+    part = folder / f"{name}.part"
+    have = part.stat().st_size if part.is_file() else 0
+    if have < size:
+        request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})
+        try:
+            with urllib.request.urlopen(request, timeout=CONNECT_SECONDS) as answer:
+                # A server that ignores the range sends the whole file, status 200.
+                have = have if answer.status == 206 else 0
+                with open(part, "ab" if have else "wb") as file:
+                    _copy(answer, file, f"downloading {name}", size, have)
+        except OSError as failure:
+            raise InputError(f"downloading {name} broke off ({failure}); run again to go on from there") from failure
+    check_file(part, size, kind, checksum)
+    part.rename(target)
+    return target
+
+
+def _copy(source, target, description, total, initial=0):
+    with progress_bar(total=total, initial=initial, desc=description, unit="B", unit_scale=True) as bar:
+        while block := source.read(CHUNK):
+            target.write(block)
+            bar.update(len(block))
+
+
+def check_file(path, size, kind, checksum):
+    """Raise InputError unless the file has this size and checksum (MD5, SHA-1, SHA-256 or SHA-512)."""
+    if path.stat().st_size < size:
+        raise InputError(f"{path} has {path.stat().st_size} of {size} bytes; run again to go on from there")
+    digest = hashlib.new(kind.replace("-", "").lower(), usedforsecurity=False)
+    with open(path, "rb") as file:
+        while block := file.read(CHUNK):
+            digest.update(block)
+    if path.stat().st_size != size or digest.hexdigest() != checksum:
+        path.unlink()
+        raise InputError(f"{path} arrived damaged ({kind} or size differs) and was removed; run again")
+
+
+def unpack_npz(archive, member, folder):
+    """Stream data_label.npz out of a .tar.gz into `folder`; an .npz is used as it is.
+
+    Raises:
+        InputError: the archive is damaged or holds no such member.
+    """
+    if zipfile.is_zipfile(archive):
+        return archive
+    target = folder / f"{archive.name.removesuffix('.tar.gz')}_{Path(member).parent.name}.npz"
+    if target.is_file():
+        return target
+    try:
+        with tarfile.open(archive, "r|*") as tar:
+            for entry in tar:
+                if entry.isfile() and entry.name.endswith(member):
+                    with written_whole(target) as beside, open(beside, "wb") as file:
+                        _copy(tar.extractfile(entry), file, f"unpacking {archive.name}", entry.size)
+                    return target
+    except (tarfile.TarError, EOFError, OSError) as failure:
+        raise InputError(f"{archive}: damaged, or no .tar.gz ({failure}); download it again") from failure
+    raise InputError(f"{archive} holds no {member}; expected one of CARE's training archives, or its data_label.npz")
+
+
+def open_member(archive, key, path):
+    """Open array `key` of an .npz for streaming.
+
+    Returns:
+        (file at the first value, shape, dtype).
+    """
+    try:
+        file = archive.open(f"{key}.npy")
+        version = np.lib.format.read_magic(file)
+        read_header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+        shape, fortran, dtype = read_header[version](file)
+    except (KeyError, ValueError) as failure:
+        raise InputError(f"{path}: no readable array {key!r} ({failure}); expected CARE's keys X and Y") from failure
+    if fortran or dtype.kind not in "uif" or len(shape) != 4:
+        raise InputError(f"{path}: {key} is {dtype} {shape}; expected CARE's layout SCYX of real numbers")
+    return file, shape, dtype
+
+
+def check_axes(archive, path):
+    """Raise InputError where the .npz says that its axes are not SCYX."""
+    if "axes.npy" in archive.namelist():
+        with archive.open("axes.npy") as file:
+            axes = str(np.lib.format.read_array(file, allow_pickle=False))
+        if axes != "SCYX":
+            raise InputError(f"{path}: axes {axes}; expected SCYX")
+
+
+def convert(npz, name, output, n_images, n_test):
+    """Write the four .npy files of a task from data_label.npz, streaming.
+
+    Args:
+        npz: path of the .npz, arrays X and Y of layout SCYX.
+        name: of the task.
+        output: folder.
+        n_images: training images, from the first samples; -1 for all.
+        n_test: test images, from the last samples.
+    """
+    try:
+        archive = zipfile.ZipFile(npz)
+    except (zipfile.BadZipFile, OSError) as failure:
+        raise InputError(f"{npz}: damaged, or no .npz ({failure})") from failure
+    with archive, ExitStack() as stack:
+        check_axes(archive, npz)
+        shapes = {key: open_member(archive, key, npz)[1] for key in "XY"}
+        if shapes["X"] != shapes["Y"]:
+            raise InputError(f"{npz}: X has shape {shapes['X']}, Y {shapes['Y']}; they must agree")
+        samples, channels, height, width = shapes["X"]
+        test = -(-n_test // channels)
+        train = samples - test if n_images < 0 else min(-(-n_images // channels), samples - test)
+        if train < 1:
+            raise InputError(f"{npz}: {samples} samples cannot give {n_test} test images and any for training")
+        for key in "XY":
+            parts = {
+                "": (0, train, train * channels if n_images < 0 else min(n_images, train * channels)),
+                "_test": (samples - test, samples, n_test),
+            }
+            for suffix, (start, stop, count) in parts.items():
+                beside = stack.enter_context(written_whole(output / f"{name}_{key}{suffix}.npy"))
+                array = np.lib.format.open_memmap(beside, mode="w+", dtype=np.float32, shape=(count, height, width))
+                copy_samples(archive, key, npz, start, stop, array, f"{name}_{key}{suffix}")
+                array.flush()
+    print(f"{name}: {parts[''][2]} training and {n_test} test images of {height} x {width}")
+
+
+def copy_samples(archive, key, path, start, stop, array, description):
+    """Copy samples start to stop - 1 of an array in an .npz to `array`, one image per channel."""
+    file, shape, dtype = open_member(archive, key, path)
+    sample_bytes = int(np.prod(shape[1:])) * dtype.itemsize
+    with file, progress_bar(total=stop - start, desc=description, unit="sample") as bar:
+        _skip(file, start * sample_bytes)
+        for first in range(start, stop, SAMPLES):
+            count = min(SAMPLES, stop - first)
+            block = file.read(count * sample_bytes)
+            if len(block) < count * sample_bytes:
+                raise InputError(f"{path}: {key} is cut short at sample {first}; download it again")
+            images = np.frombuffer(block, dtype).reshape(-1, *shape[2:])
+            row = (first - start) * shape[1]
+            array[row : row + len(images)] = images[: len(array) - row]
+            bar.update(count)
+
+
+def _skip(file, count):
+    """Move a stream forward; seek would decompress all the same, but without a bound on memory in old Pythons."""
+    while count > 0:
+        block = file.read(min(count, CHUNK))
+        if not block:
+            return
+        count -= len(block)
+
+
+def make_parser():
+    """The script's arguments."""
+    parser = OneLineParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add = parser.add_argument
+    add("--output", type=Path, required=True, help="folder of the .npy files; downloads are kept there too")
+    add("--tasks", type=names, default=list(SOURCES), help=f"of {','.join(SOURCES)} (default: all)")
+    add("--input", type=Path, help="a local archive or data_label.npz, for one task")
+    add("--n_images", type=integer(1, (-1,)), default=-1, help="training images per task; -1 is all (default)")
+    add("--n_test", type=integer(1), default=100, help="test images per task (default: 100)")
+    return parser
+
+
+def main(args):
+    """Download and convert; returns the exit code."""
+    unknown = [name for name in args.tasks if name not in SOURCES]
+    if unknown:
+        raise InputError(f"--tasks={','.join(unknown)}: expected some of {', '.join(SOURCES)}")
+    if args.input and len(args.tasks) != 1:
+        raise InputError(f"--input is for one task; say which with --tasks, one of {', '.join(SOURCES)}")
+    if args.input and not args.input.is_file():
+        raise InputError(f"--input={args.input}: no such file")
+    for name in args.tasks:
+        existing = sorted(args.output.glob(f"{name}_[XY]*.npy"))
+        if existing:
+            raise InputError(f"{existing[0]} exists; choose another --output")
+    args.output.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(args.output).free
+    print(f"{free / 1e9:.0f} GB are free in {args.output}; all three tasks need about 20 GB")
+    for name in args.tasks:
+        archive = args.input or download(SOURCES[name].archive, args.output)
+        npz = unpack_npz(archive, SOURCES[name].member, args.output)
+        convert(npz, name, args.output, args.n_images, args.n_test)
+    return 0
+
+
+if __name__ == "__main__":
+    run_script(main, make_parser().parse_args())

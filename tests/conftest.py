@@ -1,0 +1,45 @@
+"""Shared fixtures: small pair sets and a quiet TensorFlow with two logical CPUs."""
+
+import numpy as np
+import pytest
+
+from devices import quiet_libraries, start_tensorflow
+
+
+def pytest_configure():
+    # Two logical CPUs for the mirrored tests; they must be set before TensorFlow's first operation.
+    with quiet_libraries():
+        import tensorflow as tf
+
+        cpu = tf.config.list_physical_devices("CPU")[0]
+        tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+    start_tensorflow(0)
+
+
+@pytest.fixture
+def pair_folder(tmp_path):
+    """A folder with two tasks of 12 pairs, 32 x 32: Speckle (noisy, x and y share a scale) and Layers (x dimmer)."""
+    folder = tmp_path / "pairs"
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    rows, columns = np.mgrid[:32, :32]
+    for task, gain, offset in (("Speckle", 1.0, 0.0), ("Layers", 0.2, 30.0)):
+        phase = rng.uniform(0, 6, (12, 1, 1))
+        y = 500 + 400 * np.sin(rows / 4 + phase) * np.cos(columns / 5 - phase)
+        x = gain * y + offset + rng.normal(0, 40 * gain, y.shape)
+        np.save(folder / f"{task}_X.npy", x.round().clip(0).astype(np.uint16))
+        np.save(folder / f"{task}_Y.npy", y.round().astype(np.uint16))
+    return folder
+
+
+@pytest.fixture
+def train(tmp_path, pair_folder):
+    """Run a training script's main for two iterations on the small pair sets; returns its results folder."""
+
+    def run(script, *flags, folder="run"):
+        common = [f"--data_dir={pair_folder}", f"--dir={tmp_path / folder}", "--num_gpu=0", "--batch_size=2"]
+        args = script.make_parser().parse_args([*common, "--num_iters=2", "--vgg_weights=random", *flags])
+        assert script.main(args) == 0
+        return next(path for path in (tmp_path / folder).iterdir() if path.name.endswith(("results", "augm")))
+
+    return run

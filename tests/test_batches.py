@@ -1,0 +1,131 @@
+"""Batches follow from seed and iteration alone, keep pairs together, and respect what must not be turned."""
+
+import numpy as np
+import pytest
+
+from batches import PairBatches, UnpairedBatches, crop, epoch_row, patch_shape, turn
+from data_utils import load_tasks
+from normalization import FixedNormalization, Scale, fit_cgan, fit_cin
+
+
+@pytest.fixture
+def tasks(pair_folder):
+    return load_tasks(pair_folder, images_limit=5)[0]
+
+
+def pair_batches(tasks, **changes):
+    options = {"batch_size": 6, "patch": (16, 16), "seed": 3, "no_rotate": ["Layers"], "mirror": True, **changes}
+    return PairBatches(tasks, fit_cgan("tuned", tasks), **options)
+
+
+def same(a, b):
+    return a.keys() == b.keys() and all(np.array_equal(a[name], b[name]) for name in a)
+
+
+def test_a_batch_depends_on_seed_and_iteration_alone(tasks):
+    first, again, other = pair_batches(tasks), pair_batches(tasks), pair_batches(tasks, seed=4)
+    first(0)
+    assert same(first(7), again(7))
+    assert not same(first(7), again(8)) and not same(first(7), other(7))
+    assert first(0)["x"].shape == (6, 16, 16, 1) and first(0)["x"].dtype == np.float32
+
+
+def test_x_and_y_are_turned_and_cropped_alike(tasks):
+    """With y in place of x, every pair of a batch is equal."""
+    same_tasks = [task._replace(train_x=task.train_y) for task in tasks]
+    scales = {task.name: (Scale(0, 1), Scale(0, 1)) for task in tasks}
+    batches = PairBatches(same_tasks, FixedNormalization(scales), 6, (16, 16), 3, [], True)
+    assert all(np.array_equal(batches(i)["x"], batches(i)["y"]) for i in range(5))
+
+
+def test_every_image_is_seen_once_per_epoch():
+    rows = [epoch_row(1, 0, draw, 7) for draw in range(14)]
+    assert sorted(rows[:7]) == sorted(rows[7:]) == list(range(7)) and rows[:7] != rows[7:]
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.3, 1.0])
+def test_alpha_is_the_share_of_generated_samples(tasks, alpha):
+    """Generated pairs carry a mark: y is x + 1000, in tasks where real y and x differ otherwise."""
+    ramp = np.arange(32 * 32, dtype=np.float32).reshape(32, 32) * 100
+    generated = {task.name: ([ramp], [ramp]) for task in tasks}
+    scales = {task.name: (Scale(0, 1), Scale(0, 1)) for task in tasks}
+    batches = PairBatches(
+        tasks, FixedNormalization(scales), 8, (16, 16), 3, [], False, generated=generated, alpha=alpha
+    )
+    marked = [(image > 5000).any() for i in range(60) for image in batches(i)["x"]]
+    assert np.mean(marked) == pytest.approx(alpha, abs=0.06)
+
+
+def test_turns_are_the_eight_symmetries_or_four_without_rotation():
+    image = np.arange(9).reshape(3, 3)
+    rng = np.random.default_rng(0)
+    counts = [
+        len({turn([image], rng, rotate, mirror)[0].tobytes() for _ in range(300)})
+        for rotate, mirror in ((True, True), (True, False), (False, True), (False, False))
+    ]
+    assert counts == [8, 4, 4, 1]
+
+
+def test_a_task_with_a_direction_keeps_its_axis():
+    """Rows stay rows: an image that varies along axis 0 only still does after any allowed turn."""
+    image = np.repeat(np.arange(8.0)[:, None], 8, axis=1)
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        (turned,) = turn([image], rng, rotate=False, mirror=True)
+        assert (turned == turned[:, :1]).all()
+
+
+def test_half_turns_alone_where_the_image_is_not_square():
+    rng = np.random.default_rng(0)
+    shapes = {turn([np.zeros((4, 6))], rng, True, True)[0].shape for _ in range(50)}
+    assert shapes == {(4, 6)}
+
+
+def test_crop_is_inside_and_random():
+    image = np.arange(10 * 12).reshape(10, 12)
+    rng = np.random.default_rng(0)
+    corners = {crop([image, image], (8, 8), rng)[0][0, 0] for _ in range(200)}
+    assert corners == {12 * row + column for row in range(3) for column in range(5)}
+
+
+def test_patches_fit_every_task_and_the_networks(tasks):
+    assert patch_shape(tasks, None, 4) == (32, 32)
+    assert patch_shape(tasks, 30, 8) == (24, 24)
+
+
+def unpaired_batches(tasks, mixed=True, noise_channels=1):
+    return UnpairedBatches(tasks, fit_cin("tuned", tasks), 4, 3, (16, 16), 3, [], True, mixed, noise_channels)
+
+
+def test_unpaired_batches_have_one_part_per_update(tasks):
+    batch = unpaired_batches(tasks)(0)
+    shapes = {name: value.shape for name, value in batch.items()}
+    image = (4, 3, 16, 16, 1)
+    assert shapes == {"x": image, "y": image, "task": (4, 3, 1), "epsilon": (4, 3, 1, 1, 1), "noise": image}
+    assert same(batch, unpaired_batches(tasks)(0)) and not same(batch, unpaired_batches(tasks)(1))
+    assert "noise" not in unpaired_batches(tasks, noise_channels=0)(0)
+
+
+def test_one_task_an_iteration_as_published_or_all_in_equal_shares(tasks):
+    published = [np.unique(unpaired_batches(tasks, mixed=False)(i)["task"]) for i in range(20)]
+    assert all(len(seen) == 1 for seen in published) and len({int(seen[0]) for seen in published}) == 2
+    assert np.bincount(unpaired_batches(tasks)(0)["task"].ravel()).tolist() == [6, 6]
+
+
+def test_x_and_y_are_drawn_independently(tasks):
+    """Over many draws the rows of x and y agree no more often than by chance: one in five."""
+
+    class Numbered:
+        shape = (16, 16)
+
+        def __len__(self):
+            return 5
+
+        def __getitem__(self, row):
+            return np.full((16, 16), row, np.float32)
+
+    numbered = [tasks[0]._replace(unpaired_x=Numbered(), unpaired_y=Numbered())]
+    scale = FixedNormalization({tasks[0].name: (Scale(0, 1), Scale(0, 1))})
+    batches = UnpairedBatches(numbered, scale, 8, 2, (16, 16), 3, [], True, True, 0)
+    agree = [np.mean(batch["x"] == batch["y"]) for batch in (batches(i) for i in range(60))]
+    assert np.mean(agree) == pytest.approx(0.2, abs=0.05)

@@ -1,0 +1,135 @@
+"""The networks: parameter counts, CIN against instance normalisation, and files that load anywhere."""
+
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+
+import models
+
+RNG = np.random.default_rng(0)
+
+
+def image(height=32, width=32, batch=2):
+    return RNG.standard_normal((batch, height, width, 1)).astype(np.float32)
+
+
+def inputs_of(model, batch=2, height=32, width=32, task=0):
+    """Random inputs for a model, by the names of its inputs."""
+    values = {
+        "image": image(height, width, batch),
+        "task": np.full((batch, 1), task, np.int32),
+        "noise": image(height, width, batch),
+    }
+    return [values[tensor.name] for tensor in model.inputs]
+
+
+BUILDERS = {
+    "paper": lambda: models.paper_generator(dropout=0.0),
+    "paper_cin": lambda: models.paper_cin_generator(3, dropout=0.0),
+    "tuned": models.tuned_generator,
+    "tuned_cin": lambda: models.tuned_cin_generator(3),
+    "critic": lambda: models.patch_critic(3, (8, 16)),
+}
+
+
+def test_paper_generator_has_the_published_number_of_parameters():
+    assert models.paper_generator().count_params() == 11_376_129
+
+
+def test_paper_cin_generator_shares_all_but_cin():
+    """A task more costs one gamma and one beta per CIN channel: 64 + 128 + 256 + 12 blocks x 2 x 256."""
+    two, three = (models.paper_cin_generator(n).count_params() for n in (2, 3))
+    assert three - two == 2 * (64 + 128 + 256 + 12 * 2 * 256)
+
+
+def test_tuned_generator_costs_a_fifth_of_the_papers():
+    assert forward_macs(models.tuned_generator()) < forward_macs(models.paper_generator()) / 5
+
+
+def forward_macs(model):
+    """Multiply-accumulates per pixel of a 64 x 64 image in all convolutions."""
+    model = keras.models.clone_model(model, input_tensors=keras.Input((64, 64, 1)))
+    total = 0
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.Conv2DTranspose):
+            total += np.prod(layer.kernel.shape) * np.prod(layer.input.shape[1:3])
+        elif isinstance(layer, keras.layers.Conv2D):
+            total += np.prod(layer.kernel.shape) * np.prod(layer.output.shape[1:3])
+    return total / 64**2
+
+
+def test_cin_by_hand():
+    """gamma_s * (z - mean) / std + beta_s with mean and std per image and channel (eq. 5)."""
+    z, task = keras.Input((None, None, 5)), keras.Input((1,), dtype="int32")
+    layer = keras.Model([z, task], models.conditional_instance_normalization(z, task, 3))
+    gamma, beta = RNG.random((3, 5)), RNG.random((3, 5))
+    layer.set_weights([gamma, beta])
+    values = RNG.standard_normal((2, 6, 7, 5)) * 3 + 1
+    mean, variance = values.mean(axis=(1, 2), keepdims=True), values.var(axis=(1, 2), keepdims=True)
+    s = np.array([2, 0])
+    expected = gamma[s][:, None, None] * (values - mean) / np.sqrt(variance + 1e-3) + beta[s][:, None, None]
+    assert np.allclose(layer([values.astype(np.float32), s[:, None]]), expected, atol=1e-4)
+
+
+def test_cin_with_one_task_is_instance_normalisation():
+    z, task = keras.Input((None, None, 4)), keras.Input((1,), dtype="int32")
+    conditional = keras.Model([z, task], models.conditional_instance_normalization(z, task, 1))
+    plain = keras.Model(z, models.instance_normalization(z))
+    gamma, beta = RNG.random(4), RNG.random(4)
+    conditional.set_weights([gamma[None], beta[None]])
+    plain.set_weights([gamma, beta])
+    values = RNG.standard_normal((2, 8, 8, 4)).astype(np.float32)
+    assert np.allclose(conditional([values, np.zeros((2, 1), np.int32)]), plain(values), atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["paper_cin", "tuned_cin", "critic"])
+def test_task_matters_once_learned(name):
+    model = BUILDERS[name]()
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.Embedding):
+            layer.set_weights([RNG.standard_normal(layer.get_weights()[0].shape)])
+    inputs = inputs_of(model)
+    others = [np.full((2, 1), 1, np.int32) if v.dtype == np.int32 else v for v in inputs]
+    assert not np.allclose(model(inputs), model(others), atol=1e-4)
+
+
+def test_paper_output_is_the_mean_of_input_and_tanh():
+    model = BUILDERS["paper"]()
+    model.layers[-3].set_weights([np.zeros_like(w) for w in model.layers[-3].get_weights()])
+    x = image()
+    assert np.allclose(model(x), x / 2, atol=1e-6)
+
+
+@pytest.mark.parametrize(("name", "multiple"), [("paper", 4), ("paper_cin", 4), ("tuned", 8), ("tuned_cin", 8)])
+def test_any_size_that_is_a_multiple(name, multiple):
+    model = BUILDERS[name]()
+    height, width = 5 * multiple, 3 * multiple
+    assert model(inputs_of(model, 1, height, width)).shape == (1, height, width, 1)
+
+
+def test_discriminator_and_critic_outputs():
+    discriminator = models.patch_discriminator((8, 16, 16))
+    assert discriminator([image(), image()]).shape == (2, 8, 8, 1)
+    assert models.patch_critic(2, (8, 16))([image(), np.zeros((2, 1), np.int32)]).shape == (2, 1)
+
+
+@pytest.mark.parametrize("name", list(BUILDERS))
+def test_h5_loads_in_a_process_without_this_project(name, tmp_path):
+    """Built-in layers alone: plain Keras, started elsewhere, gives the same output."""
+    from generator_files import save_keras
+
+    model = BUILDERS[name]()
+    inputs = inputs_of(model, task=1)
+    save_keras(model, tmp_path / "model.h5")
+    np.savez(tmp_path / "inputs.npz", *inputs)
+    code = (
+        "import keras, numpy as np; stored = np.load('inputs.npz'); values = [stored[k] for k in stored.files];"
+        "model = keras.models.load_model('model.h5', compile=False);"
+        "np.save('output.npy', np.asarray(model(values if len(values) > 1 else values[0])))"
+    )
+    subprocess.run([sys.executable, "-I", "-c", code], cwd=tmp_path, check=True, capture_output=True)
+    expected = np.asarray(model(inputs if len(inputs) > 1 else inputs[0]))
+    assert np.allclose(np.load(tmp_path / "output.npy"), expected, atol=1e-5)

@@ -1,0 +1,211 @@
+"""restore.py: units, tiles without seams, symmetries, files that keep shape and metadata."""
+
+import keras
+import numpy as np
+import pytest
+import tifffile
+
+import inference
+import models
+import restore
+from errors import InputError
+from generator_files import Metadata, save_generator
+from image_files import read_image, write_image
+from normalization import FixedNormalization, PercentileNormalization
+
+RNG = np.random.default_rng(0)
+
+
+def local_mean_generator():
+    """A generator that shows tile borders: the mean of 5 x 5 pixels, zeros outside the image."""
+    image = keras.Input((None, None, 1))
+    layer = keras.layers.Conv2D(1, 5, padding="same", use_bias=False, kernel_initializer="ones")
+    return keras.Model(image, keras.layers.Rescaling(1 / 25)(layer(image)))
+
+
+def identity_generator():
+    image = keras.Input((None, None, 1))
+    return keras.Model(image, keras.layers.Rescaling(1.0)(image))
+
+
+TUNED = PercentileNormalization({"A": (0.5, 20.0)})
+PAPER = FixedNormalization({"A": ((100, 50), (1000, 400))})
+
+
+def metadata(normalization=TUNED, script="cGAN", no_rotate=(), **changes):
+    return Metadata(script, "tuned", ["A"], normalization, no_rotate, 8, **changes)
+
+
+@pytest.fixture
+def generator(tmp_path):
+    save_generator(identity_generator(), tmp_path / "generator.h5", metadata())
+    return tmp_path / "generator.h5"
+
+
+def run(generator, *flags):
+    return restore.main(restore.make_parser().parse_args([f"--generator_path={generator}", *map(str, flags)]))
+
+
+def test_tuned_returns_the_units_of_x():
+    image = RNG.gamma(2, 100, (40, 48))
+    apply = inference.Applier(identity_generator(), metadata())
+    assert np.allclose(apply(image, None), image, rtol=1e-4, atol=1e-2)
+
+
+def test_paper_returns_the_units_of_y():
+    """Network units of x are (x - 100) / 50; y's are undone with offset 1000 and span 400."""
+    image = RNG.uniform(50, 150, (16, 16))
+    apply = inference.Applier(identity_generator(), metadata(PAPER))
+    assert np.allclose(apply(image, "A"), (image - 100) / 50 * 400 + 1000, rtol=1e-4)
+
+
+def test_cin_generator_goes_from_y_to_x_with_noise_of_its_own():
+    model = models.tuned_cin_generator(1, filters=(4, 4, 4))
+    apply = inference.Applier(model, metadata(PAPER, "CIN-GAN", noise_channels=1), seed=1)
+    clean = RNG.uniform(600, 1400, (16, 24))
+    first, again, other = apply(clean, "A"), apply(clean, "A"), apply(clean, "A", draw=1)
+    assert first.shape == clean.shape and np.array_equal(first, again) and not np.allclose(first, other)
+    inputs = [((clean - 1000) / 400)[None, ..., None], np.zeros((1, 1), np.int32)]
+    assert abs(first.mean() - (np.asarray(inputs[0]).mean() * 50 + 100)) < 100
+
+
+@pytest.mark.parametrize("shape", [(200, 200), (300, 130), (70, 333), (129, 64)])
+def test_tiles_blend_without_a_seam(shape):
+    """A local network gives the same image in tiles as at once, zeros at inner tile borders notwithstanding."""
+    image = RNG.gamma(2, 100, shape)
+    apply = inference.Applier(local_mean_generator(), metadata())
+    whole, tiled = apply(image, None), apply(image, None, tile=64, overlap=24)
+    assert np.abs(whole - tiled).max() < 1e-3 * np.ptp(whole)
+
+
+@pytest.mark.parametrize("size", [64, 65, 100, 128, 129, 1000])
+def test_tile_weights_cover_every_pixel(size):
+    total = np.zeros(size)
+    starts = inference.tile_starts(size, 64, 16)
+    for start in starts:
+        total[start : start + 64] += inference.tile_weights(start, 64, size, 16)
+    assert (total > 0.4).all() and starts[0] == 0 and starts[-1] == max(0, size - 64)
+
+
+def test_symmetries_undo_themselves():
+    image = RNG.random((5, 7))
+    for rotate, count in ((True, 8), (False, 4)):
+        pairs = inference.symmetries(8, rotate)
+        assert len({apply(image).tobytes() for apply, _ in pairs}) == len(pairs) == count
+        assert all(np.array_equal(undo(apply(image)), image) for apply, undo in pairs)
+
+
+def test_a_task_with_a_direction_is_not_turned_in_averaging():
+    shapes = []
+
+    def model(inputs, training):
+        shapes.append(inputs.shape[1:3])
+        return inputs
+
+    image = RNG.random((16, 24))
+    inference.Applier(model, metadata(no_rotate=["A"]))(image, "A", average=8)
+    assert set(shapes) == {(16, 24)} and len(shapes) == 4
+    inference.Applier(model, metadata())(image, "A", average=8)
+    assert (24, 16) in shapes
+
+
+@pytest.mark.parametrize("shape", [(33, 47), (3, 33, 47), (2, 40, 40, 1)])
+def test_npy_keeps_its_shape(shape, generator, tmp_path):
+    stack = RNG.gamma(2, 100, shape).astype(np.float32)
+    np.save(tmp_path / "x.npy", stack)
+    assert run(generator, f"--input={tmp_path / 'x.npy'}", f"--output={tmp_path / 'r.npy'}") == 0
+    restored = np.load(tmp_path / "r.npy")
+    assert restored.dtype == np.float32 and np.allclose(restored, stack, rtol=1e-3, atol=0.1)
+
+
+def test_imagej_stack_keeps_axes_and_pixel_size(generator, tmp_path):
+    stack = RNG.integers(0, 4000, (2, 3, 32, 40)).astype(np.uint16)
+    tifffile.imwrite(
+        tmp_path / "x.tif",
+        stack,
+        imagej=True,
+        resolution=(12.5, 12.5),
+        metadata={"axes": "TZYX", "spacing": 0.3, "unit": "um"},
+    )
+    assert run(generator, f"--input={tmp_path / 'x.tif'}", f"--output={tmp_path / 'r.tif'}", "--dtype=uint16") == 0
+    with tifffile.TiffFile(tmp_path / "r.tif") as file:
+        assert file.series[0].axes == "TZYX" and file.imagej_metadata["spacing"] == 0.3
+        assert file.imagej_metadata["unit"] == "um" and file.pages[0].tags["XResolution"].value == (25, 2)
+        assert np.abs(file.asarray().astype(float) - stack).max() <= 1
+
+
+def test_ome_tiff_keeps_axes_pixel_size_and_channels(generator, tmp_path):
+    stack = RNG.integers(0, 4000, (2, 3, 32, 40)).astype(np.uint16)
+    details = {"axes": "CZYX", "PhysicalSizeX": 0.1, "PhysicalSizeXUnit": "µm", "Channel": {"Name": ["actin", "DNA"]}}
+    tifffile.imwrite(tmp_path / "x.ome.tif", stack, metadata=details)
+    assert run(generator, f"--input={tmp_path / 'x.ome.tif'}", f"--output={tmp_path / 'r.ome.tif'}") == 0
+    with tifffile.TiffFile(tmp_path / "r.ome.tif") as file:
+        pixels = tifffile.xml2dict(file.ome_metadata)["OME"]["Image"]["Pixels"]
+        assert file.series[0].axes == "CZYX" and pixels["PhysicalSizeX"] == 0.1
+        assert [channel["Name"] for channel in pixels["Channel"]] == ["actin", "DNA"]
+
+
+def test_plain_tiff_keeps_its_resolution(generator, tmp_path):
+    tifffile.imwrite(tmp_path / "x.tif", RNG.random((32, 32)).astype(np.float32), resolution=(300, 300))
+    source = read_image(tmp_path / "x.tif")
+    write_image(tmp_path / "r.tif", source, source.planes)
+    with tifffile.TiffFile(tmp_path / "r.tif") as file:
+        assert file.pages[0].tags["XResolution"].value == (300, 1) and file.asarray().shape == (32, 32)
+
+
+def test_folder_to_folder_with_scores(generator, tmp_path, capsys):
+    for name in ("x", "y"):
+        (tmp_path / name).mkdir()
+        np.save(tmp_path / name / "a.npy", RNG.random((16, 16)) * 100)
+        tifffile.imwrite(tmp_path / name / "b.tif", (RNG.random((16, 16)) * 100).astype(np.float32))
+    folders = [f"--input={tmp_path / 'x'}", f"--output={tmp_path / 'r'}", f"--ground_truth={tmp_path / 'y'}"]
+    assert run(generator, *folders) == 0
+    assert sorted(path.name for path in (tmp_path / "r").iterdir()) == ["a.npy", "b.tif"]
+    output = capsys.readouterr().out
+    assert output.count("input ") == output.count("output ") == 2 and "affine" in output and "paper" in output
+
+
+def test_clipping_is_counted(generator, tmp_path, capsys):
+    image = np.linspace(-10, 300, 32 * 32).reshape(32, 32)
+    np.save(tmp_path / "x.npy", image)
+    run(generator, f"--input={tmp_path / 'x.npy'}", f"--output={tmp_path / 'r.npy'}", "--dtype=uint8")
+    clipped = int(((image.round() < 0) | (image.round() > 255)).sum())
+    assert f"{clipped} of 1024 pixels clipped" in capsys.readouterr().out
+    assert np.load(tmp_path / "r.npy").dtype == np.uint8
+
+
+def mistakes(folder):
+    np.save(folder / "x.npy", RNG.random((16, 16)))
+    np.save(folder / "nan.npy", np.full((16, 16), np.nan))
+    (folder / "bad.tif").write_bytes(b"II*\0" + bytes(20))
+    tifffile.imwrite(folder / "rgb.tif", np.zeros((16, 16, 3), np.uint8), photometric="rgb")
+    (folder / "there.npy").write_bytes(b"mine")
+    return {
+        "task": (["--task=B", "--input=x.npy", "--output=r.npy"], "knows A"),
+        "missing": (["--input=none.npy", "--output=r.npy"], "no such file or folder"),
+        "nan": (["--input=nan.npy", "--output=r.npy"], "NaN"),
+        "damaged": (["--input=bad.tif", "--output=r.tif"], "cannot be read as TIFF"),
+        "colour": (["--input=rgb.tif", "--output=r.tif"], "colour image"),
+        "itself": (["--input=x.npy", "--output=x.npy", "--overwrite"], "would overwrite the input"),
+        "exists": (["--input=x.npy", "--output=there.npy"], "exists"),
+        "overlap": (["--input=x.npy", "--output=r.npy", "--tile=64", "--overlap=40"], "at most half"),
+    }
+
+
+@pytest.mark.parametrize("mistake", "task missing nan damaged colour itself exists overlap".split())
+def test_mistakes_are_named_and_nothing_is_touched(mistake, generator, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    flags, message = mistakes(tmp_path)[mistake]
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    with pytest.raises(InputError, match=message):
+        run(generator, *flags)
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_fixed_normalisation_needs_the_task(tmp_path):
+    two = FixedNormalization({"A": ((0, 1), (0, 1)), "B": ((0, 1), (0, 1))})
+    details = Metadata("cGAN", "paper", ["A", "B"], two, [], 4)
+    save_generator(identity_generator(), tmp_path / "generator.h5", details)
+    np.save(tmp_path / "x.npy", RNG.random((16, 16)))
+    with pytest.raises(InputError, match="needs --task, one of A, B"):
+        run(tmp_path / "generator.h5", f"--input={tmp_path / 'x.npy'}", f"--output={tmp_path / 'r.npy'}")

@@ -1,0 +1,196 @@
+"""Both training scripts end to end on small images, and every mistake in one line."""
+
+import csv
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import h5py
+import keras
+import numpy as np
+import pytest
+
+import train_cGAN
+import train_CIN_GAN
+from errors import InputError
+from generator_files import read_metadata
+
+ROOT = Path(__file__).resolve().parents[1]
+FILES = "args.json log.csv losses.png generator.h5 samples/000002.png checkpoints/000002.npz".split()
+SCRIPTS = {"train_CIN_GAN": (train_CIN_GAN, "critic.h5"), "train_cGAN": (train_cGAN, "discriminator.h5")}
+
+
+@pytest.mark.parametrize("recipe", ["paper", "tuned"])
+@pytest.mark.parametrize("name", list(SCRIPTS))
+def test_two_iterations_leave_a_whole_run_folder(name, recipe, train, capsys):
+    script, judge = SCRIPTS[name]
+    run = train(script, f"--recipe={recipe}", "--n_critic=1" if name == "train_CIN_GAN" else "--alpha=0.3")
+    assert run.name == {"train_CIN_GAN": "CIN-GAN_results", "train_cGAN": "Microscopy_cGAN_results"}[name]
+    assert all((run / file).is_file() for file in [*FILES, judge]) and list((run / "events").iterdir())
+    assert not list(run.rglob(".*")), "a temporary file is left"
+    last_lines = capsys.readouterr().out.splitlines()[-2:]
+    assert str(run / "generator.h5") in last_lines[0] and "restore.py" in last_lines[1]
+    with open(run / "log.csv") as file:
+        (row,) = csv.DictReader(file)
+    numbers = {key: float(value) for key, value in row.items()}
+    assert numbers["iteration"] == 2 and np.isfinite(list(numbers.values())).all()
+    expected = {"affine_psnr_Layers", "paper_ssim_Speckle", "affine_nrmse_Layers"}
+    assert expected <= numbers.keys() and all(v > 0 for k, v in numbers.items() if k.startswith("gradient_"))
+    record = json.loads((run / "args.json").read_text())
+    assert "num_iters" in record["not_default"] and "seed" not in record["not_default"]
+    metadata = read_metadata(run / "generator.h5")
+    assert metadata.tasks == ["Layers", "Speckle"] and metadata.recipe == recipe
+
+
+@pytest.mark.parametrize("alpha", ["0.5", "1.0"])
+@pytest.mark.parametrize("cin_recipe", ["paper", "tuned"])
+def test_cgan_trains_with_pairs_of_cin_gan(alpha, cin_recipe, train):
+    """Models of different recipes exchange images in raw units."""
+    cin = train(train_CIN_GAN, f"--recipe={cin_recipe}", "--n_critic=1")
+    flags = ["--cin_augment=True", f"--alpha={alpha}", f"--cin_generator_path={cin / 'generator.h5'}"]
+    run = train(train_cGAN, "--recipe=tuned", *flags, folder="augmented")
+    assert run.name == "Microscopy_cGAN_results_CIN_augm" and (run / "generator.h5").is_file()
+
+
+def weights(run):
+    return keras.models.load_model(run / "generator.h5", compile=False).get_weights()
+
+
+@pytest.mark.parametrize("recipe", ["paper", "tuned"])
+def test_resume_equals_the_uninterrupted_run(recipe, train, monkeypatch):
+    """Stopped after 2 of 4 iterations and resumed: the same generator, to the bit."""
+    flags = [f"--recipe={recipe}", "--num_iters=4", "--save_every=2"]
+    whole = train(train_cGAN, *flags, folder="whole")
+    parts = train(train_cGAN, *flags, "--max_seconds=0.001", folder="parts")
+    assert read_iterations(parts) == [1]
+    train(train_cGAN, *flags, "--resume", folder="parts")
+    assert read_iterations(parts) == [1, 4]
+    assert all(np.array_equal(a, b) for a, b in zip(weights(whole), weights(parts), strict=True))
+
+
+def read_iterations(run):
+    with open(run / "log.csv") as file:
+        return [int(row["iteration"]) for row in csv.DictReader(file)]
+
+
+def test_resume_refuses_other_settings(train):
+    train(train_cGAN, "--recipe=tuned")
+    with pytest.raises(InputError, match="seed was 42, is now 43"):
+        train(train_cGAN, "--recipe=tuned", "--seed=43", "--resume")
+
+
+def test_an_earlier_run_is_never_lost(train):
+    run = train(train_cGAN, "--recipe=tuned")
+    before = (run / "generator.h5").read_bytes()
+    with pytest.raises(InputError, match="holds an earlier run"):
+        train(train_cGAN, "--recipe=tuned")
+    assert (run / "generator.h5").read_bytes() == before
+    train(train_cGAN, "--recipe=tuned", "--overwrite", "--seed=1")
+    (kept,) = (path for path in run.parent.iterdir() if path != run)
+    assert (kept / "generator.h5").read_bytes() == before
+
+
+def test_images_of_any_size_are_cropped_and_padded(train, pair_folder, capsys):
+    for path in pair_folder.glob("*.npy"):
+        np.save(path, np.load(path)[:, :30, :27])
+    run = train(train_cGAN, "--recipe=tuned")
+    assert "crops of 24 x 24" in capsys.readouterr().out and (run / "generator.h5").is_file()
+
+
+def call(*words, folder):
+    """Run a script as a user does; returns (exit code, standard error, seconds)."""
+    began = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, str(ROOT / words[0]), *words[1:]], cwd=folder, capture_output=True, text=True, timeout=120
+    )
+    return done.returncode, done.stderr, time.monotonic() - began
+
+
+MISTAKES = {
+    "alpha": ("train_cGAN.py --alpha=1.5", "expected a share from 0 to 1, received '1.5'"),
+    "boolean": ("train_cGAN.py --cin_augment=maybe", "expected True or False, received 'maybe'"),
+    "iterations": ("train_cGAN.py --num_iters=0", "at least 1, received '0'"),
+    "no folder": ("train_cGAN.py --data_dir=nowhere", "--data_dir=nowhere: no such folder"),
+    "no pairs": ("train_CIN_GAN.py --data_dir=empty", "empty holds no pair set"),
+    "no task": ("train_CIN_GAN.py --data_dir=pairs --tasks=Other", "Other_X.npy: no such file"),
+    "no generator": ("train_cGAN.py --data_dir=pairs --cin_augment=True", "needs --cin_generator_path"),
+    "no such generator": (
+        "train_cGAN.py --data_dir=pairs --cin_augment=True --cin_generator_path=g.h5",
+        "g.h5: no such generator file",
+    ),
+    "no h5": (
+        "train_cGAN.py --data_dir=pairs --cin_augment=True --cin_generator_path=text.h5",
+        "text.h5: not an HDF5 file",
+    ),
+    "other h5": ("restore.py --generator_path=other.h5 --input=a.npy --output=b.npy", "no generator of MicroscopyGAN"),
+    "unused generator": ("train_cGAN.py --data_dir=pairs --cin_generator_path=g.h5", "with --cin_augment=True only"),
+    "nothing to resume": ("train_cGAN.py --data_dir=pairs --resume", "holds no checkpoint"),
+}
+
+
+@pytest.mark.parametrize("mistake", list(MISTAKES))
+def test_a_mistake_is_one_line_at_once_and_writes_nothing(mistake, pair_folder):
+    folder = pair_folder.parent
+    (folder / "empty").mkdir()
+    (folder / "text.h5").write_text("no HDF5")
+    with h5py.File(folder / "other.h5", "w") as file:
+        file["data"] = 1
+    before = sorted(folder.rglob("*"))
+    command, message = MISTAKES[mistake]
+    code, error, seconds = call(*command.split(), folder=folder)
+    assert code == 2 and message in error
+    assert error.startswith("error: ") and error.count("\n") == 1
+    assert sorted(folder.rglob("*")) == before
+    assert seconds < 3, "TensorFlow must not be imported to tell this"
+
+
+@pytest.mark.parametrize("script", ["train_CIN_GAN.py", "train_cGAN.py", "restore.py", "data/simulate.py"])
+def test_help_shows_the_usage_without_tensorflow(script, tmp_path):
+    code = (
+        "import runpy, sys; sys.argv = [sys.argv[1], '--help']\n"
+        "try: runpy.run_path(sys.argv[0], run_name='__main__')\n"
+        "except SystemExit as end: assert end.code == 0\n"
+        "assert 'tensorflow' not in sys.modules and 'keras' not in sys.modules"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(ROOT / script)], cwd=tmp_path, env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert f"python {script}" in done.stdout
+
+
+def test_too_many_gpus_is_said(pair_folder):
+    code, error, _ = call("train_cGAN.py", "--data_dir=pairs", "--num_gpu=9", folder=pair_folder.parent)
+    assert code == 2 and "GPUs are visible" in error and error.count("\n") == 1
+    assert not (pair_folder.parent / "Microscopy_cGAN_results").exists()
+
+
+def test_generator_of_other_tasks_is_refused(train, pair_folder):
+    cin = train(train_CIN_GAN, "--recipe=tuned", "--n_critic=1", "--tasks=Layers")
+    with pytest.raises(InputError, match="knows the tasks Layers, but not Speckle"):
+        train(train_cGAN, "--cin_augment=True", f"--cin_generator_path={cin / 'generator.h5'}", folder="augmented")
+
+
+def test_ctrl_c_saves_and_says_how_to_go_on(pair_folder):
+    """SIGINT during training: exit code 130, a whole checkpoint, and a resumable run."""
+    folder = pair_folder.parent
+    words = ["train_cGAN.py", "--data_dir=pairs", "--recipe=tuned", "--num_gpu=0", "--batch_size=2"]
+    process = subprocess.Popen(
+        [sys.executable, str(ROOT / words[0]), *words[1:], "--num_iters=100000", "--save_every=5"],
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    run = folder / "Microscopy_cGAN_results"
+    deadline = time.monotonic() + 100
+    while not list(run.glob("checkpoints/[0-9]*.npz")) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    process.send_signal(2)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 130 and "--resume" in output
+    assert read_metadata(run / "generator.h5").script == "cGAN"
