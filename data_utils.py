@@ -20,9 +20,9 @@ class Images:
     """Chosen rows of one memory-mapped array, read one at a time as (H, W) float32.
 
     Args:
-        array: (N, H, W), usually a memory map: only the rows asked for are read.
+        array: (N, H, W) memory map; only the rows asked for are read.
         rows: 1-D indices into it.
-        path: the file, for messages.
+        path: the file that is mapped.
     """
 
     def __init__(self, array, rows, path):
@@ -32,7 +32,17 @@ class Images:
         return len(self.rows)
 
     def __getitem__(self, index):
-        return np.asarray(self.array[self.rows[index]], dtype=np.float32)
+        row = self.rows[index]
+        if not self.array.flags.c_contiguous:
+            return np.asarray(self.array[row], dtype=np.float32)
+        # Read, not touched through the map: a kernel may map megabytes around every page that is touched, and a
+        # file cut short meanwhile would kill the process.
+        count = self.array[0].size
+        start = self.array.offset + int(row) * count * self.array.itemsize
+        values = np.fromfile(self.path, self.array.dtype, count, offset=start)
+        if len(values) < count:
+            raise InputError(f"{self.path}: image {row} is cut short; was the file changed?")
+        return values.reshape(self.shape).astype(np.float32)
 
     @property
     def shape(self):

@@ -4,6 +4,7 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from metrics import fit_affine
 from run_folder import written_whole
 
 
@@ -34,6 +35,27 @@ def save_sample_grid(path, rows, heading):
         for (title, image), axes in zip(row, line, strict=True):
             show_image(axes, image, f"{task}: {title}")
     return _save(figure, path)
+
+
+def save_before_after(path, rows):
+    """Save strips of candidates beside the ground truth, all in the range of the truth.
+
+    Each candidate is shown after the least-squares gain and offset onto y, as the affine metric sees it.
+
+    Args:
+        path: .png to write.
+        rows: [(task, [(title, (H, W) image), ...], (H, W) ground truth), ...].
+    """
+    columns = 1 + max(len(candidates) for _, candidates, _ in rows)
+    figure = Figure(figsize=(2.4 * columns, 2.65 * len(rows)), layout="constrained")
+    for (task, candidates, y), line in zip(rows, figure.subplots(len(rows), columns, squeeze=False), strict=True):
+        low, high = np.percentile(y, [0.5, 99.5])
+        fitted = [(title, fit_affine(image, y)) for title, image in candidates]
+        for (title, image), axes in zip([*fitted, ("ground truth", y)], line, strict=True):
+            axes.imshow(image, cmap="gray", vmin=low, vmax=high, interpolation="nearest")
+            axes.set_title(f"{task}: {title}", fontsize=8)
+            axes.set_axis_off()
+    _save(figure, path)
 
 
 def save_loss_curves(path, rows):

@@ -45,7 +45,9 @@ def test_odd_counts_do_not_split_a_sample(tmp_path):
     """7 test images take 4 samples of 2 channels; none of their other channels is trained on."""
     make_archive(tmp_path)
     run(f"--output={tmp_path / 'o'}", "--tasks=Retina", f"--input={tmp_path / 'data_label.npz'}", "--n_test=7")
-    assert len(np.load(tmp_path / "o" / "Retina_X.npy")) == 52 and len(np.load(tmp_path / "o" / "Retina_X_test.npy")) == 7
+    assert (
+        len(np.load(tmp_path / "o" / "Retina_X.npy")) == 52 and len(np.load(tmp_path / "o" / "Retina_X_test.npy")) == 7
+    )
     run(
         f"--output={tmp_path / 'p'}",
         "--tasks=Retina",
@@ -103,7 +105,7 @@ class Server(http.server.BaseHTTPRequestHandler):
     break_after = None
     checksum = None
 
-    def do_GET(self):  # noqa: N802
+    def do_GET(self):
         if "/api/datasets/" in self.path:
             file = {"id": 5, "filename": "a.tar.gz", "filesize": len(self.content)}
             file["checksum"] = {"type": "MD5", "value": self.checksum or hashlib.md5(self.content).hexdigest()}

@@ -1,0 +1,107 @@
+"""The whole path on the shipped sample: train CIN-GAN, train cGAN without and with its pairs, restore, compare.
+
+    python demo.py                   about 8 minutes on 2 CPU cores; results in demo_results/
+    python demo.py --dir=FOLDER
+
+Ten pairs a task are trained on; the 10 test images of each task are restored. The table and before_after.png compare
+the input and both generators with the ground truth. The same three commands train on your own data (README).
+"""
+
+import argparse
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+from arguments import OneLineParser
+from data_utils import SAMPLE_DIR, SCRIPT_DIR, find_task_names
+from errors import InputError, run_script
+
+COMMON = ["--recipe=tuned", "--images_limit=10", f"--data_dir={SAMPLE_DIR}"]
+CIN = "CIN-GAN_results"
+# Iterations that two cores do in about the seconds; a slower machine stops by the clock.
+TRAININGS = [
+    ("train_CIN_GAN.py", "--num_iters=400", "--max_seconds=140"),
+    ("train_cGAN.py", "--num_iters=450", "--max_seconds=140"),
+    ("train_cGAN.py", "--num_iters=450", "--max_seconds=140", "--cin_augment=True"),
+]
+GENERATORS = {"without CIN-GAN": "Microscopy_cGAN_results", "with CIN-GAN": "Microscopy_cGAN_results_CIN_augm"}
+
+
+def make_parser():
+    """The script's arguments."""
+    parser = OneLineParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--dir", type=Path, default=Path("demo_results"), help="results folder (default: demo_results)")
+    return parser
+
+
+def main(args):
+    """Run the demonstration; returns the exit code."""
+    began = time.monotonic()
+    if args.dir.exists():
+        kept = args.dir.with_name(f"{args.dir.name}.{time.strftime('%Y%m%d-%H%M%S')}")
+        args.dir.rename(kept)
+        print(f"note: the earlier results are now {kept}")
+    for script, *flags in TRAININGS:
+        if "--cin_augment=True" in flags:
+            flags.append(f"--cin_generator_path={args.dir / CIN / 'generator.h5'}")
+        train(script, [*COMMON, f"--dir={args.dir}", *flags])
+    names = find_task_names(SAMPLE_DIR)
+    restored = {label: restore(args.dir, folder, names) for label, folder in GENERATORS.items()}
+    compare(args.dir, names, restored)
+    print(f"{(time.monotonic() - began) / 60:.1f} minutes in all")
+    return 0
+
+
+def train(script, flags):
+    """Run a training script as a user would."""
+    print(f"\n$ python {script} {' '.join(flags)}", flush=True)
+    if subprocess.run([sys.executable, str(SCRIPT_DIR / script), *flags], check=False).returncode:
+        raise InputError(f"{script} did not finish; its message stands above")
+
+
+def restore(folder, run, names):
+    """Restore the test images of every task; returns {task: (N, H, W) restored}."""
+    import restore as script
+
+    generator, results = folder / run / "generator.h5", {}
+    print(f"\nrestoring the test images with {generator}", flush=True)
+    for name in names:
+        source, target = SAMPLE_DIR / f"{name}_X_test.npy", folder / run / "restored" / f"{name}.npy"
+        flags = [f"--generator_path={generator}", f"--input={source}", f"--output={target}", f"--task={name}"]
+        script.main(script.make_parser().parse_args([*flags, "--average=8"]))
+        results[name] = np.load(target)
+    return results
+
+
+def compare(folder, names, restored):
+    """Print the table and draw before_after.png."""
+    from metrics import affine_metric, mean_scores
+    from plots import save_before_after
+
+    tests = {name: [np.load(SAMPLE_DIR / f"{name}_{kind}_test.npy") for kind in "XY"] for name in names}
+    rows = {"input": {name: tests[name][0] for name in names}, **restored}
+    for metric in ("affine", "paper"):
+        print(f"\n| PSNR dB / SSIM, {metric} metric | {' | '.join(names)} | mean |")
+        print("|---" * (len(names) + 2) + "|")
+        for label, images in rows.items():
+            scores = [mean_scores(images[name], tests[name][1]) for name in names]
+            pairs = [(score[f"{metric}_psnr"], score[f"{metric}_ssim"]) for score in scores]
+            cells = [f"{psnr:.2f} / {ssim:.3f}" for psnr, ssim in [*pairs, np.mean(pairs, axis=0)]]
+            print(f"| {label} | {' | '.join(cells)} |")
+    panels = []
+    for name in names:
+        y = tests[name][1][0]
+        row = [
+            (f"{label}, {affine_metric(images[name][0], y)['psnr']:.1f} dB", images[name][0])
+            for label, images in rows.items()
+        ]
+        panels.append((name, row, y))
+    save_before_after(folder / "before_after.png", panels)
+    print(f"\n{folder / 'before_after.png'} shows the first test image of each task")
+
+
+if __name__ == "__main__":
+    run_script(main, make_parser().parse_args())
