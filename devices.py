@@ -47,8 +47,10 @@ def start_tensorflow(num_gpu):
         (tf.distribute strategy, description of the devices).
 
     Raises:
-        InputError: more GPUs are asked for than there are.
+        InputError: more GPUs are asked for than there are, or TF_CONFIG asks for several machines.
     """
+    if "TF_CONFIG" in os.environ:
+        raise InputError("TF_CONFIG is set, but training runs on one machine only so far; unset it")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     with quiet_libraries():
         import tensorflow as tf

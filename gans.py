@@ -11,14 +11,14 @@ import losses
 import models
 
 GP_WEIGHT = 10.0
-# Weights of the generator's terms. `paper`: the published 1, 1, 0.1; what "1" means for style is explained in the
-# README. `tuned`: chosen so that every term's gradient reaches the image (log.csv, columns gradient_*).
+# Weights of the generator's terms. `paper`: the published ones; style's is not published, 0.1 gives it the gradient of
+# the content term (log.csv, columns gradient_*). `tuned`: chosen by those columns too.
 CGAN_WEIGHTS = {
     "paper": {"content": 1.0, "adversarial": 0.1},
-    "tuned": {"pixel": 1.0, "adversarial": 0.001},
+    "tuned": {"pixel": 1.0, "adversarial": 0.0003},
 }
 CIN_WEIGHTS = {
-    "paper": {"content": 1.0, "style": 1.0, "wasserstein": 0.1},
+    "paper": {"content": 1.0, "style": 0.1, "wasserstein": 0.1},
     "tuned": {"coarse": 100.0, "wasserstein": 1.0},
 }
 # Filters of discriminator and critic.
@@ -148,9 +148,9 @@ class CINGAN(GAN):
 
     judge_name = "critic"
 
-    def __init__(self, *args, weights, n_critic, **kwargs):
+    def __init__(self, *args, weights, n_critic, margin, **kwargs):
         super().__init__(*args, **kwargs)
-        self.weights, self.n_critic = weights, n_critic
+        self.weights, self.n_critic, self.margin = weights, n_critic, margin
 
     def train_step(self, batch):
         """`n_critic` critic updates and one generator update, each with images of its own.
@@ -163,16 +163,25 @@ class CINGAN(GAN):
         """
         # Unrolled in Python: tf.cond and tf.while_loop around apply_gradients fail under a strategy.
         for update in range(self.n_critic):
-            critic_loss, penalty = self._critic_step({name: value[:, update] for name, value in batch.items()})
-        terms = self._generator_step({name: value[:, self.n_critic] for name, value in batch.items()})
+            critic_loss, penalty = self._critic_step(self._part(batch, update))
+        terms = self._generator_step(self._part(batch, self.n_critic))
         return {**terms, "critic": critic_loss, "gradient_penalty": penalty}
+
+    def _part(self, batch, update):
+        """The images of one update; "cropped_x" and "cropped_y" lack the margin that generated images lack."""
+        part = {name: value[:, update] for name, value in batch.items()}
+        return {**part, "cropped_x": self._crop(part["x"]), "cropped_y": self._crop(part["y"])}
+
+    def _crop(self, images):
+        margin = self.margin
+        return images[:, margin:-margin, margin:-margin] if margin else images
 
     def _critic_step(self, batch):
         generated = self._generate(batch)
         with tf.GradientTape() as tape:
-            critic_loss = losses.critic_loss(self._score(batch["x"], batch), self._score(generated, batch))
+            critic_loss = losses.critic_loss(self._score(batch["cropped_x"], batch), self._score(generated, batch))
             penalty = losses.gradient_penalty(
-                lambda images: self._score(images, batch), batch["x"], generated, batch["epsilon"]
+                lambda images: self._score(images, batch), batch["cropped_x"], generated, batch["epsilon"]
             )
             loss = (critic_loss + GP_WEIGHT * penalty) / self.replicas
         self._apply(self.judge_optimizer, tape.gradient(loss, self.judge.trainable_variables), self.judge)
@@ -180,8 +189,8 @@ class CINGAN(GAN):
 
     def _generator_step(self, batch):
         needs_vgg = "content" in self.weights
-        y_features = self._vgg(batch["y"])[-1] if needs_vgg else None
-        x_features = self._vgg(batch["x"])[:-1] if needs_vgg else None
+        y_features = self._vgg(batch["cropped_y"])[-1] if needs_vgg else None
+        x_features = self._vgg(batch["cropped_x"])[:-1] if needs_vgg else None
         with tf.GradientTape() as generator_tape:
             generated = self._generate(batch)
         with tf.GradientTape(persistent=True) as tape:
@@ -192,7 +201,7 @@ class CINGAN(GAN):
                 terms["content"] = losses.content_loss(content_features, y_features)
                 terms["style"] = losses.style_loss(style_features, x_features)
             if "coarse" in self.weights:
-                terms["coarse"] = losses.coarse_loss(generated, batch["y"])
+                terms["coarse"] = losses.coarse_loss(generated, batch["cropped_y"])
         image_gradient, norms = gradients_of_terms(tape, terms, self.weights, generated)
         gradients = generator_tape.gradient(
             generated, self.generator.trainable_variables, output_gradients=image_gradient / self.replicas
@@ -202,7 +211,8 @@ class CINGAN(GAN):
 
     def _generate(self, batch):
         inputs = [batch[name] for name in ("y", "task", "noise") if name in batch]
-        return self.generator(inputs, training=True)
+        # The zeros that convolutions see around an image must not teach the critic to know borders.
+        return self._crop(self.generator(inputs, training=True))
 
     def _score(self, images, batch):
         return self.judge([images, batch["task"]], training=True)
@@ -261,4 +271,5 @@ def build_cin_gan(args, recipe, num_tasks, features):
         args.seed,
         weights=CIN_WEIGHTS[args.recipe],
         n_critic=args.n_critic,
+        margin=recipe.cin_margin,
     )

@@ -33,11 +33,13 @@ class Metadata:
         no_rotate: names of tasks whose defect has a direction.
         size_multiple: heights and widths are padded to multiples of this.
         noise_channels: channels of the noise input, 0 where there is none.
+        margin: pixels by which images are reflected at their borders before use.
     """
 
-    def __init__(self, script, recipe, tasks, normalization, no_rotate, size_multiple, noise_channels=0):
+    def __init__(self, script, recipe, tasks, normalization, no_rotate, size_multiple, noise_channels=0, margin=0):
         self.script, self.recipe, self.tasks, self.normalization = script, recipe, list(tasks), normalization
-        self.no_rotate, self.size_multiple, self.noise_channels = list(no_rotate), size_multiple, noise_channels
+        self.no_rotate, self.size_multiple = list(no_rotate), size_multiple
+        self.noise_channels, self.margin = noise_channels, margin
 
     def to_json(self):
         """Text for the HDF5 attribute."""

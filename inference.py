@@ -53,14 +53,14 @@ class Applier:
 
     def _tiled(self, image, task, draw, tile, overlap):
         # Padded once and cut at multiples: tiles then meet the network's strides where the whole image would.
-        multiple = self.metadata.size_multiple
-        padded = pad_to_multiple(image, multiple)
+        multiple, margin = self.metadata.size_multiple, self.metadata.margin
+        padded = pad_to_multiple(np.pad(image, margin, mode="symmetric"), multiple)
         if tile is None or max(padded.shape) <= tile:
             output = self._predict(padded, task, draw)
         else:
             tile, overlap = (max(size // multiple, 1) * multiple if size else 0 for size in (tile, overlap))
             output = blend_tiles(padded, lambda part: self._predict(part, task, draw), tile, overlap)
-        return output[: image.shape[0], : image.shape[1]]
+        return output[margin : margin + image.shape[0], margin : margin + image.shape[1]]
 
     def _predict(self, image, task, draw):
         inputs = [image[None, ..., None]]

@@ -1,6 +1,7 @@
 """What both training scripts do around their GAN: load the data, start the devices, train, evaluate, save."""
 
 import sys
+from pathlib import Path
 
 import data_utils
 from batches import patch_shape
@@ -13,7 +14,7 @@ from run_folder import RunFolder, written_whole
 # Arguments that change the mathematics of a run: a resumed run must agree in them.
 FIXED_BY_RESUME = (
     "recipe batch_size images_limit unpaired_limit eval_limit no_rotate precision vgg_weights seed "
-    "n_critic cin_augment alpha"
+    "n_critic cin_augment alpha cin_generator_path"
 ).split()
 
 
@@ -95,6 +96,7 @@ def run_training(args, defaults, run, strategy, gan, batches, evaluator):
     if notice:
         print(f"note: {notice}")
     state = {key: getattr(args, key) for key in FIXED_BY_RESUME if hasattr(args, key)}
+    state = {key: str(value) if isinstance(value, Path) else value for key, value in state.items()}
     state["tasks"] = evaluator.metadata.tasks
     if RECIPES[args.recipe].cosine:
         state["num_iters"] = args.num_iters

@@ -86,18 +86,24 @@ def _convolve(x, filters, size=3, strides=1, activation="relu"):
     return layers.Conv2D(filters, size, strides=strides, padding="same", activation=activation)(x)
 
 
-def tuned_generator(filters=(16, 48, 96)):
-    """A U-Net with a global skip, without normalisation, most of its work at half and quarter resolution.
+def tuned_generator(filters=(24, 48, 96)):
+    """A U-Net (arXiv 1505.04597) with a global skip and without normalisation; a thirteenth of the paper's arithmetic.
 
-    Heights and widths are multiples of 8; about a twelfth of the paper generator's arithmetic.
+    Heights and widths are multiples of 4.
     """
     image = keras.Input((None, None, 1), name="image")
-    restored = _tuned_unet(image, image, filters, normalize=lambda z: z)
-    return keras.Model(image, restored, name="tuned_generator")
+    correction = layers.Conv2D(1, 1, dtype="float32")(_unet(image, filters, normalize=lambda z: z))
+    return keras.Model(image, layers.Add(dtype="float32")([image, correction]), name="tuned_generator")
 
 
-def tuned_cin_generator(num_tasks, noise_channels=1, filters=(16, 48, 96)):
-    """The same U-Net with CIN and a noise input, so that one clean image gives many different defective ones.
+def tuned_cin_generator(num_tasks, noise_channels=1, filters=(24, 48, 96), bank=8, size=11):
+    """Defects as optics and a camera make them: blur of the image, signal-dependent correlated noise, and the rest.
+
+    x = gain_s * y + sum_k blur_sk * (B_k * y) + sum_k a_k(y, s) * (N_k * noise) + f(y, s), where B_k and N_k are
+    `bank` linear filters of size x size pixels shared by all tasks, gain and blur are numbers per task, and the
+    amplitude maps a and the correction f come from one U-Net with CIN. Without its noise input it could make one x
+    of a y only, and no noise. CIN is left out at full resolution: it would take away the brightness that shot noise
+    depends on.
 
     Inputs are [image, task, noise], noise (batch, height, width, noise_channels) from N(0, 1).
     """
@@ -105,34 +111,45 @@ def tuned_cin_generator(num_tasks, noise_channels=1, filters=(16, 48, 96)):
     task = keras.Input((1,), dtype="int32", name="task")
     noise = keras.Input((None, None, noise_channels), name="noise")
 
-    def normalize(z):
-        return conditional_instance_normalization(z, task, num_tasks)
+    def filtered(z):
+        return layers.Conv2D(bank, size, padding="same", use_bias=False, dtype="float32")(z)
 
-    defective = _tuned_unet(layers.Concatenate()([image, noise]), image, filters, normalize)
-    return keras.Model([image, task, noise], defective, name="tuned_cin_generator")
+    def per_task(channels, start):
+        values = layers.Embedding(num_tasks, channels, embeddings_initializer=start, dtype="float32")(task)
+        return layers.Reshape((1, 1, channels), dtype="float32")(values)
+
+    def weighted(z, weights):
+        product = layers.Multiply(dtype="float32")([z, weights])
+        return layers.Conv2D(1, 1, use_bias=False, dtype="float32")(product)
+
+    features = _unet(image, filters, lambda z: conditional_instance_normalization(z, task, num_tasks))
+    amplitudes = layers.Conv2D(bank, 1, dtype="float32")(features)
+    parts = [
+        layers.Multiply(dtype="float32")([image, per_task(1, "ones")]),
+        weighted(filtered(image), per_task(bank, "zeros")),
+        weighted(filtered(noise), amplitudes),
+        layers.Conv2D(1, 1, dtype="float32")(features),
+    ]
+    return keras.Model([image, task, noise], layers.Add(dtype="float32")(parts), name="tuned_cin_generator")
 
 
-def _tuned_unet(inputs, image, filters, normalize):
-    """image + U-Net(inputs): full-, half- and quarter-resolution features of `filters` channels, additive skips."""
-    full, half, quarter = filters
+def _unet(x, filters, normalize):
+    """Features at full resolution of a U-Net, one entry of `filters` per resolution, normalised below the first."""
 
-    def residual(x):
-        channels = x.shape[-1]
-        y = layers.ReLU()(normalize(_convolve(x, channels, activation=None)))
-        return layers.Add()([x, _convolve(y, channels, activation=None)])
+    def block(x, count):
+        for _ in range(2):
+            x = _convolve(x, count, activation=None)
+            x = layers.ReLU()(x if count == filters[0] else normalize(x))
+        return x
 
-    def upsample(x, skip):
-        x = layers.UpSampling2D(interpolation="bilinear")(_convolve(x, skip.shape[-1], size=1, activation=None))
-        return layers.Add()([x, skip])
-
-    full_skip = _convolve(inputs, full, size=5)
-    half_skip = residual(_convolve(full_skip, half, size=4, strides=2))
-    x = _convolve(half_skip, quarter, size=2, strides=2)
-    x = residual(residual(x))
-    x = residual(upsample(x, half_skip))
-    x = _convolve(upsample(x, full_skip), full)
-    x = layers.Conv2D(1, 3, padding="same", dtype="float32")(x)
-    return layers.Add(dtype="float32")([image, x])
+    skips = []
+    for count in filters[:-1]:
+        skips.append(block(x, count))
+        x = layers.MaxPooling2D()(skips[-1])
+    x = block(x, filters[-1])
+    for count, skip in zip(filters[-2::-1], skips[::-1], strict=True):
+        x = block(layers.Concatenate()([layers.UpSampling2D()(x), skip]), count)
+    return x
 
 
 def patch_discriminator(filters=(64, 128, 256, 512), normalize=True):

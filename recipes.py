@@ -18,6 +18,7 @@ class Recipe(NamedTuple):
         cosine: anneal the learning rate to zero along a half cosine over `--num_iters`.
         cgan_learning_rate, cin_learning_rate: Adam's step size at the start.
         mixed_tasks: CIN-GAN batches mix the tasks (else one task an update, as published).
+        cin_margin: pixels at the border of what CIN-GAN generates that are never used.
         noise_channels: Gaussian noise maps the CIN generator is given.
         gflop: (CIN-GAN iteration, cGAN iteration) per 128 x 128 image of the batch, for the time estimate.
     """
@@ -32,6 +33,7 @@ class Recipe(NamedTuple):
     cgan_learning_rate: float
     cin_learning_rate: float
     mixed_tasks: bool
+    cin_margin: int
     noise_channels: int
     gflop: tuple[float, float]
 
@@ -48,22 +50,24 @@ RECIPES = {
         cgan_learning_rate=1e-4,
         cin_learning_rate=1e-5,
         mixed_tasks=False,
+        cin_margin=0,
         noise_channels=0,
         gflop=(310.0, 115.0),
     ),
     "tuned": Recipe(
         batch_size=8,
-        patch=128,
+        patch=64,
         cin_patch=64,
-        size_multiple=8,
+        size_multiple=4,
         mirror=True,
         average_decay=0.995,
         cosine=True,
         cgan_learning_rate=1e-3,
         cin_learning_rate=5e-4,
         mixed_tasks=True,
+        cin_margin=8,
         noise_channels=1,
-        gflop=(12.0, 8.0),
+        gflop=(20.0, 7.0),
     ),
 }
 

@@ -57,7 +57,14 @@ def main(args):
         gan = gans.build_cin_gan(args, recipe, len(tasks), features)
     names = [task.name for task in tasks]
     metadata = Metadata(
-        "CIN-GAN", args.recipe, names, normalization, args.no_rotate, recipe.size_multiple, recipe.noise_channels
+        "CIN-GAN",
+        args.recipe,
+        names,
+        normalization,
+        args.no_rotate,
+        recipe.size_multiple,
+        recipe.noise_channels,
+        2 * recipe.cin_margin,
     )
     defaults = vars(make_parser().parse_args([]))
     return launch.run_training(args, defaults, run, strategy, gan, batches, Evaluator(tasks, metadata))

@@ -62,7 +62,7 @@ def small_cgan(optimizer=lambda: keras.optimizers.SGD(0.1), average_decay=0.9, d
 
 def small_cin_gan(optimizer=lambda: keras.optimizers.SGD(0.01)):
     keras.utils.set_random_seed(1)
-    build = lambda: models.tuned_cin_generator(2, filters=(4, 4, 4))  # noqa: E731
+    build = lambda: models.tuned_cin_generator(2, filters=(4, 6, 8))  # noqa: E731
     return gans.CINGAN(
         build(),
         models.patch_critic(2, (4, 8)),
@@ -73,6 +73,7 @@ def small_cin_gan(optimizer=lambda: keras.optimizers.SGD(0.01)):
         7,
         weights={"coarse": 10.0, "wasserstein": 1.0},
         n_critic=2,
+        margin=2,
     )
 
 

@@ -1,0 +1,69 @@
+"""The run folder: files whole or not at all, logs that can be cut back, checkpoints that are checked."""
+
+import csv
+
+import numpy as np
+import pytest
+
+from errors import InputError
+from run_folder import KEEP_CHECKPOINTS, RunFolder, write_text, written_whole
+
+
+class Variable:
+    """The part of a Keras variable that checkpoints use."""
+
+    def __init__(self, value):
+        self.value = np.asarray(value, np.float32)
+
+    def __array__(self, dtype=None, copy=None):
+        return self.value
+
+    def assign(self, value):
+        self.value = value
+
+
+def test_a_failed_write_keeps_the_old_file(tmp_path):
+    path = tmp_path / "file.txt"
+    write_text(path, "old")
+    with pytest.raises(RuntimeError), written_whole(path) as beside:
+        beside.write_text("ne")
+        raise RuntimeError
+    assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
+
+
+def test_log_rows_after_a_resumed_iteration_are_replaced(tmp_path):
+    run = RunFolder(tmp_path / "run")
+    run.create(resume=False, overwrite=False)
+    for iteration in (10, 20, 30):
+        run.log({"iteration": iteration, "loss": iteration / 10})
+    again = RunFolder(tmp_path / "run")
+    again.create(resume=True, overwrite=False)
+    again.log({"iteration": 20, "loss": 7})
+    with open(tmp_path / "run" / "log.csv") as file:
+        assert [(row["iteration"], row["loss"]) for row in csv.DictReader(file)] == [("10", "1.0"), ("20", "7")]
+
+
+def test_checkpoints_restore_every_variable_and_old_ones_go(tmp_path):
+    run = RunFolder(tmp_path)
+    run.create(resume=False, overwrite=False)
+    for iteration in (1, 2, 3):
+        run.save_checkpoint(iteration, {"a": [Variable([iteration, 5])], "b": [Variable(iteration)]}, {"seed": 1})
+    assert len(run.checkpoints()) == KEEP_CHECKPOINTS
+    a, b = Variable([0, 0]), Variable(0)
+    assert run.load_checkpoint({"a": [a], "b": [b]}, {"seed": 1}) == 3
+    assert a.value.tolist() == [3, 5] and b.value == 3
+
+
+def test_a_checkpoint_of_other_settings_is_refused_before_anything_changes(tmp_path):
+    run = RunFolder(tmp_path)
+    run.create(resume=False, overwrite=False)
+    run.save_checkpoint(1, {"a": [Variable(1)]}, {"seed": 1, "tasks": ["A"]})
+    a = Variable(0)
+    with pytest.raises(InputError, match="tasks was \\['A'\\], is now \\['B'\\]"):
+        run.load_checkpoint({"a": [a]}, {"seed": 1, "tasks": ["B"]})
+    assert a.value == 0
+
+
+def test_resume_and_overwrite_exclude_each_other(tmp_path):
+    with pytest.raises(InputError, match="exclude each other"):
+        RunFolder(tmp_path).check(resume=True, overwrite=True)
