@@ -24,8 +24,8 @@ CIN = "CIN-GAN_results"
 # Iterations that two cores do in about the seconds; a slower machine stops by the clock.
 TRAININGS = [
     ("train_CIN_GAN.py", "--num_iters=400", "--max_seconds=140"),
-    ("train_cGAN.py", "--num_iters=450", "--max_seconds=140"),
-    ("train_cGAN.py", "--num_iters=450", "--max_seconds=140", "--cin_augment=True"),
+    ("train_cGAN.py", "--num_iters=1000", "--max_seconds=140"),
+    ("train_cGAN.py", "--num_iters=1000", "--max_seconds=140", "--cin_augment=True"),
 ]
 GENERATORS = {"without CIN-GAN": "Microscopy_cGAN_results", "with CIN-GAN": "Microscopy_cGAN_results_CIN_augm"}
 

@@ -174,15 +174,6 @@ def open_member(archive, key, path):
     return file, shape, dtype
 
 
-def check_axes(archive, path):
-    """Raise InputError where the .npz says that its axes are not SCYX."""
-    if "axes.npy" in archive.namelist():
-        with archive.open("axes.npy") as file:
-            axes = str(np.lib.format.read_array(file, allow_pickle=False))
-        if axes != "SCYX":
-            raise InputError(f"{path}: axes {axes}; expected SCYX")
-
-
 def convert(npz, name, output, n_images, n_test):
     """Write the four .npy files of a task from data_label.npz, streaming.
 
@@ -198,26 +189,38 @@ def convert(npz, name, output, n_images, n_test):
     except (zipfile.BadZipFile, OSError) as failure:
         raise InputError(f"{npz}: damaged, or no .npz ({failure})") from failure
     with archive, ExitStack() as stack:
-        check_axes(archive, npz)
-        shapes = {key: open_member(archive, key, npz)[1] for key in "XY"}
-        if shapes["X"] != shapes["Y"]:
-            raise InputError(f"{npz}: X has shape {shapes['X']}, Y {shapes['Y']}; they must agree")
-        samples, channels, height, width = shapes["X"]
-        test = -(-n_test // channels)
-        train = samples - test if n_images < 0 else min(-(-n_images // channels), samples - test)
-        if train < 1:
-            raise InputError(f"{npz}: {samples} samples cannot give {n_test} test images and any for training")
+        shape = check_arrays(archive, npz)
+        parts = plan_split(npz, *shape[:2], n_images, n_test)
         for key in "XY":
-            parts = {
-                "": (0, train, train * channels if n_images < 0 else min(n_images, train * channels)),
-                "_test": (samples - test, samples, n_test),
-            }
             for suffix, (start, stop, count) in parts.items():
                 beside = stack.enter_context(written_whole(output / f"{name}_{key}{suffix}.npy"))
-                array = np.lib.format.open_memmap(beside, mode="w+", dtype=np.float32, shape=(count, height, width))
+                array = np.lib.format.open_memmap(beside, mode="w+", dtype=np.float32, shape=(count, *shape[2:]))
                 copy_samples(archive, key, npz, start, stop, array, f"{name}_{key}{suffix}")
                 array.flush()
-    print(f"{name}: {parts[''][2]} training and {n_test} test images of {height} x {width}")
+    print(f"{name}: {parts[''][2]} training and {n_test} test images of {shape[2]} x {shape[3]}")
+
+
+def check_arrays(archive, path):
+    """The common shape SCYX of X and Y. Raises InputError where the .npz is not CARE's."""
+    if "axes.npy" in archive.namelist():
+        with archive.open("axes.npy") as file:
+            axes = str(np.lib.format.read_array(file, allow_pickle=False))
+        if axes != "SCYX":
+            raise InputError(f"{path}: axes {axes}; expected SCYX")
+    shape_x, shape_y = (open_member(archive, key, path)[1] for key in "XY")
+    if shape_x != shape_y:
+        raise InputError(f"{path}: X has shape {shape_x}, Y {shape_y}; they must agree")
+    return shape_x
+
+
+def plan_split(path, samples, channels, n_images, n_test):
+    """{file suffix: (first sample, last sample + 1, images)}: training from the start, test from the end."""
+    test = -(-n_test // channels)
+    train = samples - test if n_images < 0 else min(-(-n_images // channels), samples - test)
+    if train < 1:
+        raise InputError(f"{path}: {samples} samples cannot give {n_test} test images and any for training")
+    images = train * channels if n_images < 0 else min(n_images, train * channels)
+    return {"": (0, train, images), "_test": (samples - test, samples, n_test)}
 
 
 def copy_samples(archive, key, path, start, stop, array, description):
