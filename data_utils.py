@@ -179,36 +179,37 @@ def _check_same_shape(data_dir, name, x, y, suffix):
 
 
 def _split(data_dir, name, arrays, images_limit, eval_limit, unpaired_limit, seed):
-    test_paths = {kind: data_dir / f"{name}_{kind}_test.npy" for kind in ("X", "Y")}
-    present = [path for path in test_paths.values() if path.is_file()]
-    if len(present) == 1:
-        raise InputError(f"{present[0]} has no partner; test files come as {name}_X_test.npy and {name}_Y_test.npy")
-    total = len(arrays["X"])
-    if present:
-        tests = {kind: _load_array(path) for kind, path in test_paths.items()}
-        _check_same_shape(data_dir, name, tests["X"], tests["Y"], "_test")
-        if tests["X"].shape[1:] != arrays["X"].shape[1:]:
-            raise InputError(f"{test_paths['X']} has shape {tests['X'].shape}, {name}_X.npy {arrays['X'].shape}")
-        train_rows, test_rows = np.arange(total), np.arange(len(tests["X"]))[: eval_limit or EVAL_LIMIT]
+    paths = {kind: data_dir / f"{name}_{kind}.npy" for kind in ("X", "Y")}
+    tests, test_paths = _load_test_arrays(data_dir, name, arrays["X"].shape)
+    if tests:
+        train_rows, test_rows = np.arange(len(arrays["X"])), np.arange(len(tests["X"]))[: eval_limit or EVAL_LIMIT]
     else:
-        tests, test_paths = arrays, {kind: data_dir / f"{name}_{kind}.npy" for kind in ("X", "Y")}
-        train_rows, test_rows = _shuffle_split(data_dir / f"{name}_X.npy", total, eval_limit, seed)
+        tests, test_paths = arrays, paths
+        train_rows, test_rows = _shuffle_split(paths["X"], len(arrays["X"]), eval_limit, seed)
     pairs, pool, notices = _limit(name, train_rows, images_limit)
     count = len(pool) if unpaired_limit < 0 else unpaired_limit
+    unpaired = {"X": np.concatenate([pairs, pool[1::2][:count]]), "Y": np.concatenate([pairs, pool[0::2][:count]])}
+    images = [Images(arrays[kind], pairs, paths[kind]) for kind in "XY"]
+    images += [Images(tests[kind], test_rows, test_paths[kind]) for kind in "XY"]
+    images += [Images(arrays[kind], unpaired[kind], paths[kind]) for kind in "XY"]
+    return Task(name, *images), notices
 
-    def images(kind, rows):
-        return Images(arrays[kind], rows, data_dir / f"{name}_{kind}.npy")
 
-    task = Task(
-        name,
-        images("X", pairs),
-        images("Y", pairs),
-        Images(tests["X"], test_rows, test_paths["X"]),
-        Images(tests["Y"], test_rows, test_paths["Y"]),
-        images("X", np.concatenate([pairs, pool[1::2][:count]])),
-        images("Y", np.concatenate([pairs, pool[0::2][:count]])),
-    )
-    return task, notices
+def _load_test_arrays(data_dir, name, shape):
+    """The test arrays and their paths, each a dict of X and Y; two Nones where there are no test files."""
+    paths = {kind: data_dir / f"{name}_{kind}_test.npy" for kind in ("X", "Y")}
+    present = [path for path in paths.values() if path.is_file()]
+    if not present:
+        return None, None
+    if len(present) == 1:
+        raise InputError(f"{present[0]} has no partner; test files come as {name}_X_test.npy and {name}_Y_test.npy")
+    tests = {kind: _load_array(path) for kind, path in paths.items()}
+    _check_same_shape(data_dir, name, tests["X"], tests["Y"], "_test")
+    if tests["X"].shape[1:] != shape[1:]:
+        raise InputError(
+            f"{paths['X']} has images of {tests['X'].shape[1:]}, {name}_X.npy of {shape[1:]}; use one size"
+        )
+    return tests, paths
 
 
 def _shuffle_split(path, total, eval_limit, seed):
