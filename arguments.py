@@ -67,11 +67,25 @@ def names(text):
     return [name for name in text.split(",") if name]
 
 
-def training_parser(usage):
-    """A parser with the flags of both training scripts; `usage` is the script's docstring."""
+def recipe_parser(usage):
+    """A parser with the flags of the two published scripts; `usage` is the script's docstring."""
+    parser = training_parser(usage, RECIPES)
+    choices = list(RECIPES)
+    help_text = "paper: as published; tuned: ours, for few pairs"
+    parser.add_argument("--recipe", choices=choices, default="paper", help=help_text)
+    return parser
+
+
+def training_parser(usage, methods):
+    """A parser with the flags of every training script.
+
+    Args:
+        usage: the script's docstring.
+        methods: {name: recipe or baseline with a batch_size}.
+    """
     parser = OneLineParser(description=usage, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
-    size = ", ".join(f"{name}: {recipe.batch_size}" for name, recipe in RECIPES.items())
+    size = ", ".join(f"{name}: {method.batch_size}" for name, method in methods.items())
     add("--batch_size", type=integer(1), help=f"images per iteration over all devices (default: {size})")
     add("--num_iters", type=integer(1), default=3000, help="iterations: generator updates (default: 3000)")
     add("--max_seconds", type=seconds, help="stop cleanly after this many seconds, if that comes first")
@@ -82,10 +96,9 @@ def training_parser(usage):
     add("--dir", type=Path, default=Path("."), help="folder in which the results folder appears (default: here)")
     add("--data_dir", type=Path, help="folder of NAME_X.npy and NAME_Y.npy (default: here if it has any, else data/)")
     add("--tasks", type=names, help="tasks to train on, as NAME1,NAME2 (default: every pair set found, by name)")
-    add("--recipe", choices=list(RECIPES), default="paper", help="paper: as published; tuned: ours, for few pairs")
-    add("--no_rotate", type=names, default=list(NO_ROTATE), help="tasks whose defect has a direction (recipe tuned)")
+    add("--no_rotate", type=names, default=list(NO_ROTATE), help="tasks whose defect has a direction: never turned")
     add("--precision", choices=["float32", "bfloat16"], default="float32", help="of the networks (default: float32)")
-    add("--vgg_weights", default="imagenet", metavar="imagenet|auto|random|PATH.h5", help="filters of recipe paper")
+    add("--vgg_weights", default="imagenet", metavar="imagenet|auto|random|PATH.h5", help="filters of content losses")
     add("--seed", type=integer(0), default=42, help="of the split, the batches and the networks (default: 42)")
     add("--save_every", type=integer(1), default=500, help="iterations between checkpoints (default: 500)")
     add("--eval_every", type=integer(1), default=500, help="iterations between evaluations (default: 500)")

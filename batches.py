@@ -96,9 +96,8 @@ class PairBatches:
         xs, ys = self.generated[task.name] if use_generated else (task.train_x, task.train_y)
         row = rng.integers(len(xs)) if use_generated else epoch_row(self.seed, task_index, draw, len(xs))
         x, y = xs[row], ys[row]
-        # Percentiles are those of the whole image, so scales come before the crop.
-        x_scale, y_scale = self.normalization.x_scale(task.name, x), self.normalization.y_scale(task.name, x)
-        pair = crop([x_scale.normalize(x), y_scale.normalize(y)], self.patch, rng)
+        # Percentiles are those of the whole image, so normalisation comes before the crop.
+        pair = crop(self.normalization.normalize_pair(task.name, x, y), self.patch, rng)
         return turn(pair, rng, task.name not in self.no_rotate, self.mirror)
 
 

@@ -25,39 +25,33 @@ CIN_WEIGHTS = {
 JUDGE_FILTERS = {"paper": (64, 128, 256, 512), "tuned": (32, 64, 128)}
 
 
-class GAN:
-    """What both GANs share: two networks, two optimizers, the averaged weights, the variables of a checkpoint.
+class Method:
+    """What every trained method shares: its networks with an optimizer each, the released generator, its checkpoint.
 
     Args:
-        generator, judge: the trained networks (judge: discriminator or critic).
+        networks: {name: keras.Model} of all trained networks; "generator" is the one that is released.
+        optimizers: {name: keras optimizer}, one for each network.
         released: float32 copy of the generator that is evaluated and saved, averaged where the recipe averages.
-        optimizers: (generator's, judge's).
         average_decay: decay of the released copy's running average; None copies the weights as they are.
-        features: VGG16 features, or None where no term needs them.
         seed: of the dropout masks.
+        features: VGG16 features, or None where no term needs them.
     """
 
-    judge_name = "discriminator"
-
-    def __init__(self, generator, judge, released, optimizers, average_decay, features, seed):
-        self.generator, self.judge, self.released = generator, judge, released
-        self.generator_optimizer, self.judge_optimizer = optimizers
+    def __init__(self, networks, optimizers, released, average_decay, seed, features=None):
+        self.networks, self.optimizers = networks, optimizers
         # Built before a checkpoint is restored: an optimizer that builds later forgets its state.
-        self.generator_optimizer.build(generator.trainable_variables)
-        self.judge_optimizer.build(judge.trainable_variables)
-        released.set_weights(generator.get_weights())
-        self.average_decay, self.features, self.seed = average_decay, features, seed
+        for name, network in networks.items():
+            optimizers[name].build(network.trainable_variables)
+        self.generator, self.released = networks["generator"], released
+        released.set_weights(self.generator.get_weights())
+        self.average_decay, self.seed, self.features = average_decay, seed, features
         self.replicas = tf.distribute.get_strategy().num_replicas_in_sync
 
     def variables(self):
         """{name: variables} of everything that a checkpoint must hold."""
-        return {
-            "generator": self.generator.weights,
-            self.judge_name: self.judge.weights,
-            "released": self.released.weights,
-            "generator_optimizer": self.generator_optimizer.variables,
-            f"{self.judge_name}_optimizer": self.judge_optimizer.variables,
-        }
+        networks = {name: network.weights for name, network in self.networks.items()}
+        optimizers = {f"{name}_optimizer": optimizer.variables for name, optimizer in self.optimizers.items()}
+        return {**networks, "released": self.released.weights, **optimizers}
 
     def before_step(self, iteration):
         """Dropout masks follow from the seed and the iteration, not from a running state: resume is exact."""
@@ -75,8 +69,27 @@ class GAN:
         for average, weight in zip(self.released.weights, self.generator.weights, strict=True):
             average.assign(decay * average + (1.0 - decay) * tf.cast(weight, tf.float32))
 
-    def _apply(self, optimizer, gradients, network):
-        optimizer.apply_gradients(zip(gradients, network.trainable_variables, strict=True))
+    def _update(self, name, gradients):
+        """Apply gradients, already divided by the number of replicas, to one network."""
+        self.optimizers[name].apply_gradients(zip(gradients, self.networks[name].trainable_variables, strict=True))
+
+    def _update_generator(self, generator_tape, image_tape, terms, weights, images):
+        """Update the generator that made `images` by the weighted sum of terms; gives each term's gradient norm."""
+        image_gradient, norms = gradients_of_terms(image_tape, terms, weights, images)
+        gradients = generator_tape.gradient(
+            images, self.generator.trainable_variables, output_gradients=image_gradient / self.replicas
+        )
+        self._update("generator", gradients)
+        return norms
+
+    def _update_critic(self, score, real, generated, epsilon):
+        """One critic update of WGAN-GP (Gulrajani et al. 2017, algorithm 1); gives its loss and the penalty."""
+        with tf.GradientTape() as tape:
+            critic_loss = losses.critic_loss(score(real), score(generated))
+            penalty = losses.gradient_penalty(score, real, generated, epsilon)
+            loss = (critic_loss + GP_WEIGHT * penalty) / self.replicas
+        self._update("critic", tape.gradient(loss, self.networks["critic"].trainable_variables))
+        return {"critic": critic_loss, "gradient_penalty": penalty}
 
     def _vgg(self, images):
         return [tf.cast(f, tf.float32) for f in self.features(losses.gray_to_rgb(images), training=False)]
@@ -103,12 +116,12 @@ def gradients_of_terms(tape, terms, weights, images):
     return tf.add_n(list(gradients.values())), norms
 
 
-class ConditionalGAN(GAN):
+class ConditionalGAN(Method):
     """The paired GAN that restores: content (or pixel) + adversarial loss (arXiv 1910.14207, section 2.2)."""
 
     def __init__(self, *args, weights, **kwargs):
         super().__init__(*args, **kwargs)
-        self.weights = weights
+        self.discriminator, self.weights = self.networks["discriminator"], weights
 
     def train_step(self, batch):
         """One update of generator and discriminator from one forward pass of each.
@@ -125,32 +138,26 @@ class ConditionalGAN(GAN):
             restored = self.generator(x, training=True)
         with tf.GradientTape(persistent=True) as tape:
             tape.watch(restored)
-            restored_logits = self.judge([x, restored], training=True)
-            discriminator_loss = losses.discriminator_loss(self.judge([x, y], training=True), restored_logits)
+            restored_logits = self.discriminator([x, restored], training=True)
+            discriminator_loss = losses.discriminator_loss(self.discriminator([x, y], training=True), restored_logits)
             terms = {"adversarial": losses.adversarial_loss(restored_logits)}
             if "content" in self.weights:
                 terms["content"] = losses.content_loss(self._vgg(restored)[-1], y_features)
             if "pixel" in self.weights:
                 terms["pixel"] = losses.pixel_loss(restored, y)
-
-        image_gradient, norms = gradients_of_terms(tape, terms, self.weights, restored)
-        generator_gradients = generator_tape.gradient(
-            restored, self.generator.trainable_variables, output_gradients=image_gradient / self.replicas
-        )
-        discriminator_gradients = tape.gradient(discriminator_loss, self.judge.trainable_variables)
-        self._apply(self.generator_optimizer, generator_gradients, self.generator)
-        self._apply(self.judge_optimizer, [g / self.replicas for g in discriminator_gradients], self.judge)
+            replica_loss = discriminator_loss / self.replicas
+        discriminator_gradients = tape.gradient(replica_loss, self.discriminator.trainable_variables)
+        norms = self._update_generator(generator_tape, tape, terms, self.weights, restored)
+        self._update("discriminator", discriminator_gradients)
         return {**terms, "discriminator": discriminator_loss, **norms}
 
 
-class CINGAN(GAN):
+class CINGAN(Method):
     """The unpaired GAN that makes defects: WGAN-GP (Gulrajani et al. 2017, algorithm 1) + content + style."""
-
-    judge_name = "critic"
 
     def __init__(self, *args, weights, n_critic, margin, **kwargs):
         super().__init__(*args, **kwargs)
-        self.weights, self.n_critic, self.margin = weights, n_critic, margin
+        self.critic, self.weights, self.n_critic, self.margin = self.networks["critic"], weights, n_critic, margin
 
     def train_step(self, batch):
         """`n_critic` critic updates and one generator update, each with images of its own.
@@ -163,9 +170,11 @@ class CINGAN(GAN):
         """
         # Unrolled in Python: tf.cond and tf.while_loop around apply_gradients fail under a strategy.
         for update in range(self.n_critic):
-            critic_loss, penalty = self._critic_step(self._part(batch, update))
+            part = self._part(batch, update)
+            score, generated = self._score(part["task"]), self._generate(part)
+            critic_losses = self._update_critic(score, part["cropped_x"], generated, part["epsilon"])
         terms = self._generator_step(self._part(batch, self.n_critic))
-        return {**terms, "critic": critic_loss, "gradient_penalty": penalty}
+        return {**terms, **critic_losses}
 
     def _part(self, batch, update):
         """The images of one update; "cropped_x" and "cropped_y" lack the margin that generated images lack."""
@@ -176,17 +185,6 @@ class CINGAN(GAN):
         margin = self.margin
         return images[:, margin:-margin, margin:-margin] if margin else images
 
-    def _critic_step(self, batch):
-        generated = self._generate(batch)
-        with tf.GradientTape() as tape:
-            critic_loss = losses.critic_loss(self._score(batch["cropped_x"], batch), self._score(generated, batch))
-            penalty = losses.gradient_penalty(
-                lambda images: self._score(images, batch), batch["cropped_x"], generated, batch["epsilon"]
-            )
-            loss = (critic_loss + GP_WEIGHT * penalty) / self.replicas
-        self._apply(self.judge_optimizer, tape.gradient(loss, self.judge.trainable_variables), self.judge)
-        return critic_loss, penalty
-
     def _generator_step(self, batch):
         needs_vgg = "content" in self.weights
         y_features = self._vgg(batch["cropped_y"])[-1] if needs_vgg else None
@@ -195,27 +193,23 @@ class CINGAN(GAN):
             generated = self._generate(batch)
         with tf.GradientTape(persistent=True) as tape:
             tape.watch(generated)
-            terms = {"wasserstein": losses.wasserstein_loss(self._score(generated, batch))}
+            terms = {"wasserstein": losses.wasserstein_loss(self._score(batch["task"])(generated))}
             if needs_vgg:
                 *style_features, content_features = self._vgg(generated)
                 terms["content"] = losses.content_loss(content_features, y_features)
                 terms["style"] = losses.style_loss(style_features, x_features)
             if "coarse" in self.weights:
                 terms["coarse"] = losses.coarse_loss(generated, batch["cropped_y"])
-        image_gradient, norms = gradients_of_terms(tape, terms, self.weights, generated)
-        gradients = generator_tape.gradient(
-            generated, self.generator.trainable_variables, output_gradients=image_gradient / self.replicas
-        )
-        self._apply(self.generator_optimizer, gradients, self.generator)
-        return {**terms, **norms}
+        return {**terms, **self._update_generator(generator_tape, tape, terms, self.weights, generated)}
 
     def _generate(self, batch):
         inputs = [batch[name] for name in ("y", "task", "noise") if name in batch]
         # The zeros that convolutions see around an image must not teach the critic to know borders.
         return self._crop(self.generator(inputs, training=True))
 
-    def _score(self, images, batch):
-        return self.judge([images, batch["task"]], training=True)
+    def _score(self, task):
+        """The critic as a function of images alone."""
+        return lambda images: self.critic([images, task], training=True)
 
 
 def _learning_rate(start, recipe, updates):
@@ -223,12 +217,12 @@ def _learning_rate(start, recipe, updates):
     return keras.optimizers.schedules.CosineDecay(start, updates) if recipe.cosine else start
 
 
-def _float32(build, *args, **kwargs):
+def build_float32(build):
     """Build a network in float32 whatever the training precision."""
     policy = keras.config.dtype_policy()
     keras.config.set_dtype_policy("float32")
     try:
-        return build(*args, **kwargs)
+        return build()
     finally:
         keras.config.set_dtype_policy(policy)
 
@@ -238,14 +232,14 @@ def build_cgan(args, recipe, features):
     paper = args.recipe == "paper"
     build = models.paper_generator if paper else models.tuned_generator
     rate = _learning_rate(recipe.cgan_learning_rate, recipe, args.num_iters)
+    discriminator = models.patch_discriminator(JUDGE_FILTERS[args.recipe], normalize=paper)
     return ConditionalGAN(
-        build(),
-        models.patch_discriminator(JUDGE_FILTERS[args.recipe], normalize=paper),
-        _float32(build),
-        [keras.optimizers.Adam(rate) for _ in range(2)],
+        {"generator": build(), "discriminator": discriminator},
+        {name: keras.optimizers.Adam(rate) for name in ("generator", "discriminator")},
+        build_float32(build),
         recipe.average_decay,
-        features,
         args.seed,
+        features,
         weights=CGAN_WEIGHTS[args.recipe],
     )
 
@@ -258,17 +252,17 @@ def build_cin_gan(args, recipe, num_tasks, features):
             return models.paper_cin_generator(num_tasks)
         return models.tuned_cin_generator(num_tasks, recipe.noise_channels)
 
-    rates = [
-        _learning_rate(recipe.cin_learning_rate, recipe, args.num_iters * updates) for updates in (1, args.n_critic)
-    ]
+    def adam(updates):
+        rate = _learning_rate(recipe.cin_learning_rate, recipe, args.num_iters * updates)
+        return keras.optimizers.Adam(rate, beta_1=0.5, beta_2=0.9)
+
     return CINGAN(
-        build(),
-        models.patch_critic(num_tasks, JUDGE_FILTERS[args.recipe]),
-        _float32(build),
-        [keras.optimizers.Adam(rate, beta_1=0.5, beta_2=0.9) for rate in rates],
+        {"generator": build(), "critic": models.patch_critic(num_tasks, JUDGE_FILTERS[args.recipe])},
+        {"generator": adam(1), "critic": adam(args.n_critic)},
+        build_float32(build),
         recipe.average_decay,
-        features,
         args.seed,
+        features,
         weights=CIN_WEIGHTS[args.recipe],
         n_critic=args.n_critic,
         margin=recipe.cin_margin,

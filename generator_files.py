@@ -26,8 +26,8 @@ class Metadata:
     """What a generator needs in order to be used on new images.
 
     Args:
-        script: "cGAN" or "CIN-GAN".
-        recipe: "paper" or "tuned".
+        script: "cGAN" or "CIN-GAN", or the name of a baseline.
+        recipe: "paper" or "tuned", or the method of a baseline.
         tasks: names, in the order of the task index.
         normalization: from `normalization.py`.
         no_rotate: names of tasks whose defect has a direction.

@@ -8,12 +8,11 @@ from batches import patch_shape
 from devices import estimate_seconds, start_tensorflow
 from errors import InputError
 from generator_files import save_generator, save_keras
-from recipes import RECIPES
 from run_folder import RunFolder, written_whole
 
 # Arguments that change the mathematics of a run: a resumed run must agree in them.
 FIXED_BY_RESUME = (
-    "recipe batch_size images_limit unpaired_limit eval_limit no_rotate precision vgg_weights seed "
+    "recipe method augment batch_size images_limit unpaired_limit eval_limit no_rotate precision vgg_weights seed "
     "n_critic cin_augment alpha cin_generator_path"
 ).split()
 
@@ -42,15 +41,16 @@ def choose_patch(tasks, largest, recipe):
     """(height, width) of the training patches; it is said where images are cropped."""
     patch = patch_shape(tasks, largest, recipe.size_multiple)
     if any(task.shape != patch for task in tasks):
-        print(f"training on random crops of {patch[0]} x {patch[1]} pixels")
+        print(f"training on patches of {patch[0]} x {patch[1]} pixels")
     return patch
 
 
-def start_devices(args, patch, gflop_per_image):
+def start_devices(args, method, patch, gflop_per_image):
     """Import TensorFlow, choose devices and precision, say how long a CPU will need.
 
     Args:
         args: parsed arguments.
+        method: what is trained, in words.
         patch: (height, width) of the training patches in pixels.
         gflop_per_image: arithmetic of one 128 x 128 image in one iteration.
 
@@ -65,7 +65,7 @@ def start_devices(args, patch, gflop_per_image):
 
     keras.utils.set_random_seed(args.seed)
     keras.config.set_dtype_policy("float32" if args.precision == "float32" else f"mixed_{args.precision}")
-    print(f"training on {devices}, recipe {args.recipe}, batch {args.batch_size}")
+    print(f"training on {devices}, {method}, batch {args.batch_size}")
     if "CPU" in devices:
         hours = estimate_seconds(gflop_per_image, args.batch_size * args.num_iters, patch[0] * patch[1]) / 3600
         if hours > 0.25 and not (args.max_seconds and args.max_seconds < 900):
@@ -73,19 +73,27 @@ def start_devices(args, patch, gflop_per_image):
     return strategy
 
 
-def load_features(args):
-    """VGG16 features for recipe `paper`; None for `tuned`, whose losses need none."""
-    if args.recipe != "paper":
-        return None
+def load_features(weights):
+    """VGG16 features with the filters that `--vgg_weights` names; says which."""
     import vgg
 
-    features, description = vgg.load_vgg(args.vgg_weights)
+    features, description = vgg.load_vgg(weights)
     print(f"VGG16 with {description}")
     return features
 
 
-def run_training(args, defaults, run, strategy, gan, batches, evaluator):
+def run_training(args, defaults, run, strategy, gan, batches, evaluator, has_schedule):
     """Train, evaluate and save until the end; print where the generator is.
+
+    Args:
+        args: parsed arguments.
+        defaults: {argument: default}, for args.json.
+        run: RunFolder.
+        strategy: the strategy that `gan` was built under.
+        gan: a `gans.Method`.
+        batches: callable from the iteration to the global batch.
+        evaluator: `evaluation.Evaluator`.
+        has_schedule: a learning rate follows `--num_iters`, so that a resumed run may not change it.
 
     Returns:
         The script's exit code.
@@ -98,7 +106,7 @@ def run_training(args, defaults, run, strategy, gan, batches, evaluator):
     state = {key: getattr(args, key) for key in FIXED_BY_RESUME if hasattr(args, key)}
     state = {key: str(value) if isinstance(value, Path) else value for key, value in state.items()}
     state["tasks"] = evaluator.metadata.tasks
-    if RECIPES[args.recipe].cosine:
+    if has_schedule:
         state["num_iters"] = args.num_iters
     with strategy.scope():
         start = run.load_checkpoint(gan.variables(), state) if args.resume else 0
@@ -106,12 +114,14 @@ def run_training(args, defaults, run, strategy, gan, batches, evaluator):
 
     def save(done):
         save_generator(gan.released, run / "generator.h5", evaluator.metadata)
-        with written_whole(run / f"{gan.judge_name}.h5") as beside:
-            save_keras(gan.judge, beside)
+        for name in gan.networks.keys() - {"generator"}:
+            with written_whole(run / f"{name}.h5") as beside:
+                save_keras(gan.networks[name], beside)
         run.save_checkpoint(done, gan.variables(), state)
 
     done, code = train(gan, batches, strategy, start, args, evaluator.bind(gan, run), save)
-    flag = "" if evaluator.metadata.script == "cGAN" and args.recipe == "tuned" else " --task=NAME"
+    needs_task = evaluator.metadata.normalization.kind == "fixed" and len(evaluator.metadata.tasks) > 1
+    flag = " --task=NAME" if needs_task else ""
     if code:
         print(f"stopped after iteration {done}; everything is saved. Go on with the same command and --resume")
     generator = run / "generator.h5"

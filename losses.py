@@ -80,6 +80,11 @@ def gradient_penalty(critic, real, generated, epsilon):
     return tf.reduce_mean(tf.square(norm - 1.0))
 
 
+def least_squares_loss(logits, target):
+    """Mean squared distance of a discriminator's map from `target`, 1 for real (Mao et al., arXiv 1611.04076)."""
+    return tf.reduce_mean(tf.square(logits - target))
+
+
 def pixel_loss(restored, y):
     """Mean absolute difference."""
     return tf.reduce_mean(tf.abs(restored - y))

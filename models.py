@@ -31,8 +31,8 @@ def conditional_instance_normalization(z, task, num_tasks):
     return layers.Add(dtype="float32")([layers.Multiply(dtype="float32")([z, gamma]), beta])
 
 
-def _paper_resnet(image, normalize, num_blocks, dropout, normalize_upsampling):
-    """The paper's generator body: two stride-2 convolutions, residual blocks, two upsamplings, (image + tanh) / 2."""
+def resnet(image, normalize, num_blocks, dropout=0.0, normalize_upsampling=True):
+    """The body of the residual generators: two stride-2 convolutions, residual blocks, two upsamplings, tanh."""
     x = image
     for filters, size, strides in ((64, 7, 1), (128, 3, 2), (256, 3, 2)):
         x = layers.Conv2D(filters, size, strides=strides, padding="same")(x)
@@ -43,8 +43,7 @@ def _paper_resnet(image, normalize, num_blocks, dropout, normalize_upsampling):
         x = layers.Conv2D(filters, 3, padding="same")(layers.UpSampling2D()(x))
         x = layers.ReLU()(instance_normalization(x) if normalize_upsampling else x)
     x = layers.Conv2D(1, 7, padding="same")(x)
-    x = layers.Activation("tanh", dtype="float32")(x)
-    return layers.Average(dtype="float32")([image, x])
+    return layers.Activation("tanh", dtype="float32")(x)
 
 
 def _residual_block(x, normalize, dropout):
@@ -63,8 +62,8 @@ def paper_generator(dropout=0.5):
     Heights and widths are multiples of 4, values in [-1, 1].
     """
     image = keras.Input((None, None, 1), name="image")
-    restored = _paper_resnet(image, instance_normalization, 9, dropout, normalize_upsampling=True)
-    return keras.Model(image, restored, name="paper_generator")
+    correction = resnet(image, instance_normalization, 9, dropout)
+    return keras.Model(image, layers.Average(dtype="float32")([image, correction]), name="paper_generator")
 
 
 def paper_cin_generator(num_tasks, dropout=0.5):
@@ -78,7 +77,8 @@ def paper_cin_generator(num_tasks, dropout=0.5):
     def normalize(z):
         return conditional_instance_normalization(z, task, num_tasks)
 
-    defective = _paper_resnet(image, normalize, 12, dropout, normalize_upsampling=False)
+    correction = resnet(image, normalize, 12, dropout, normalize_upsampling=False)
+    defective = layers.Average(dtype="float32")([image, correction])
     return keras.Model([image, task], defective, name="paper_cin_generator")
 
 
@@ -152,20 +152,20 @@ def _unet(x, filters, normalize):
     return x
 
 
-def patch_discriminator(filters=(64, 128, 256, 512), normalize=True):
-    """A conditional PatchGAN (Isola et al., arXiv 1611.07004): sees [x, candidate], gives a map of logits.
+def patch_discriminator(filters=(64, 128, 256, 512), normalize=True, conditional=True):
+    """A PatchGAN (Isola et al., arXiv 1611.07004): sees [x, candidate], or the candidate alone; a map of logits.
 
     The last two convolutions keep the resolution; with four filter counts the receptive field is 70 x 70 pixels.
     """
-    x = keras.Input((None, None, 1), name="x")
     candidate = keras.Input((None, None, 1), name="candidate")
-    z = layers.Concatenate()([x, candidate])
+    inputs = [keras.Input((None, None, 1), name="x"), candidate] if conditional else candidate
+    z = layers.Concatenate()(inputs) if conditional else candidate
     for depth, count in enumerate(filters):
         z = _convolve(z, count, size=4, strides=2 if depth < len(filters) - 1 else 1, activation=None)
         z = instance_normalization(z) if normalize and depth else z
         z = layers.LeakyReLU(negative_slope=0.2)(z)
     logits = layers.Conv2D(1, 4, padding="same", dtype="float32")(z)
-    return keras.Model([x, candidate], logits, name="patch_discriminator")
+    return keras.Model(inputs, logits, name="patch_discriminator")
 
 
 def patch_critic(num_tasks, filters=(64, 128, 256, 512)):

@@ -50,6 +50,10 @@ class FixedNormalization:
 
     restored_scale = y_scale
 
+    def normalize_pair(self, task, x, y):
+        """A training pair in network units."""
+        return [self.x_scale(task, x).normalize(x), self.y_scale(task, x).normalize(y)]
+
     def to_json(self):
         """Plain numbers for the HDF5 attribute."""
         return {"kind": self.kind, "scales": self.scales}
@@ -83,9 +87,22 @@ class PercentileNormalization:
         low, span = self.x_scale(task, image)
         return Scale((low - offset) / gain, span / gain)
 
+    normalize_pair = FixedNormalization.normalize_pair
+
     def to_json(self):
         """Plain numbers for the HDF5 attribute."""
         return {"kind": self.kind, "gains": self.gains}
+
+
+class OwnPercentileNormalization(PercentileNormalization):
+    """CARE's: in training y is normalised by its own percentiles; in use its output is read in x's (csbdeep's way)."""
+
+    def __init__(self, names):
+        super().__init__(dict.fromkeys(names, (1.0, 0.0)))
+
+    def normalize_pair(self, task, x, y):
+        """A training pair in network units."""
+        return [self.x_scale(task, image).normalize(image) for image in (x, y)]
 
 
 def from_json(stored):

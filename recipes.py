@@ -76,3 +76,36 @@ N_CRITIC = {"paper": 5, "tuned": 2}
 
 # Defects with a direction: turning them by 90 degrees would show the network a defect that does not exist.
 NO_ROTATE = ("Retina", "Drosophila", "Layers", "Axial")
+
+
+class Baseline(NamedTuple):
+    """A method to compare with; its learning rate and weights are the published ones.
+
+    Args:
+        name: as its authors write it.
+        folder: name of its results folder.
+        batch_size: default of `--batch_size`.
+        patch: side of the training patches in pixels.
+        size_multiple: the network takes heights and widths that are multiples of this.
+        learning_rate: Adam's step size at the start.
+        linear: it falls linearly to 0 over the second half of `--num_iters`; else it is constant.
+        average_decay: decay of the averaged weights with `--augment`, or None.
+        gflop: per 128 x 128 image of the batch, for the time estimate.
+    """
+
+    name: str
+    folder: str
+    batch_size: int
+    patch: int
+    size_multiple: int
+    learning_rate: float
+    linear: bool
+    average_decay: float | None
+    gflop: float
+
+
+BASELINES = {
+    "care": Baseline("CARE", "CARE_results", 8, 64, 4, 4e-4, False, 0.995, 26.0),
+    "deblurgan": Baseline("DeblurGAN", "DeblurGAN_results", 1, 64, 4, 1e-4, True, None, 170.0),
+    "cyclegan": Baseline("CycleGAN", "CycleGAN_results", 1, 64, 4, 2e-4, True, None, 390.0),
+}

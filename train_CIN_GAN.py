@@ -19,7 +19,7 @@ from recipes import N_CRITIC, RECIPES
 
 def make_parser():
     """The script's arguments."""
-    parser = arguments.training_parser(__doc__)
+    parser = arguments.recipe_parser(__doc__)
     per_recipe = ", ".join(f"{name}: {count}" for name, count in N_CRITIC.items())
     parser.add_argument(
         "--n_critic", type=arguments.integer(1), help=f"critic updates an iteration (default: {per_recipe})"
@@ -35,7 +35,7 @@ def main(args):
     run = launch.open_run(args, "CIN-GAN_results")
     tasks = launch.load_tasks(args)
     patch = launch.choose_patch(tasks, recipe.cin_patch, recipe)
-    strategy = launch.start_devices(args, patch, recipe.gflop[0])
+    strategy = launch.start_devices(args, f"recipe {args.recipe}", patch, recipe.gflop[0])
     import gans
     from evaluation import Evaluator
 
@@ -53,7 +53,7 @@ def main(args):
         recipe.noise_channels,
     )
     with strategy.scope():
-        features = launch.load_features(args)
+        features = launch.load_features(args.vgg_weights) if args.recipe == "paper" else None
         gan = gans.build_cin_gan(args, recipe, len(tasks), features)
     names = [task.name for task in tasks]
     metadata = Metadata(
@@ -67,7 +67,8 @@ def main(args):
         2 * recipe.cin_margin,
     )
     defaults = vars(make_parser().parse_args([]))
-    return launch.run_training(args, defaults, run, strategy, gan, batches, Evaluator(tasks, metadata))
+    evaluator = Evaluator(tasks, metadata)
+    return launch.run_training(args, defaults, run, strategy, gan, batches, evaluator, recipe.cosine)
 
 
 if __name__ == "__main__":

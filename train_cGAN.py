@@ -22,7 +22,7 @@ from recipes import RECIPES
 
 def make_parser():
     """The script's arguments."""
-    parser = arguments.training_parser(__doc__)
+    parser = arguments.recipe_parser(__doc__)
     add = parser.add_argument
     add("--cin_augment", type=arguments.boolean, default=False, help="True: add pairs that CIN-GAN generates")
     add("--alpha", type=arguments.share, default=0.3, help="expected share of generated samples; 1: no real pairs")
@@ -39,7 +39,7 @@ def main(args):
     names = [task.name for task in tasks]
     check_cin_generator(args, names)
     patch = launch.choose_patch(tasks, recipe.patch, recipe)
-    strategy = launch.start_devices(args, patch, recipe.gflop[1])
+    strategy = launch.start_devices(args, f"recipe {args.recipe}", patch, recipe.gflop[1])
     import gans
     from evaluation import Evaluator
 
@@ -53,11 +53,12 @@ def main(args):
         tasks, normalization, args.batch_size, patch, args.seed, args.no_rotate, recipe.mirror, generated, args.alpha
     )
     with strategy.scope():
-        features = launch.load_features(args)
+        features = launch.load_features(args.vgg_weights) if args.recipe == "paper" else None
         gan = gans.build_cgan(args, recipe, features)
     metadata = Metadata("cGAN", args.recipe, names, normalization, args.no_rotate, recipe.size_multiple)
     defaults = vars(make_parser().parse_args([]))
-    return launch.run_training(args, defaults, run, strategy, gan, batches, Evaluator(tasks, metadata))
+    evaluator = Evaluator(tasks, metadata)
+    return launch.run_training(args, defaults, run, strategy, gan, batches, evaluator, recipe.cosine)
 
 
 def check_cin_generator(args, names):

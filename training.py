@@ -95,7 +95,7 @@ def train(gan, batches, strategy, start, limits, evaluate, save):
         strategy: the tf.distribute strategy that `gan` was built under.
         start: number of finished iterations.
         limits: has num_iters, max_seconds, eval_every and save_every.
-        evaluate: called with (finished iterations, mean losses, seconds).
+        evaluate: called with (finished iterations, mean losses, seconds of training alone).
         save: called with the number of finished iterations.
 
     Returns:
@@ -105,6 +105,7 @@ def train(gan, batches, strategy, start, limits, evaluate, save):
     data = iter(distribute_batches(strategy, batches, start, limits.num_iters)) if start < limits.num_iters else None
     means, began, shown, done = LossMeans(), time.monotonic(), 0.0, start
     evaluated = saved = None
+    beside = 0.0  # seconds of evaluating and saving
     bar = progress_bar(total=limits.num_iters, initial=start, unit="it")
     with StopSignal() as stop, bar:
         while done < limits.num_iters and not stop.number:
@@ -118,16 +119,18 @@ def train(gan, batches, strategy, start, limits, evaluate, save):
             if limits.max_seconds and elapsed >= limits.max_seconds:
                 break
             if done % limits.eval_every == 0:
-                evaluate(done, means.means(), elapsed)
+                evaluate(done, means.means(), elapsed - beside)
                 means, evaluated = LossMeans(), done
             if done % limits.save_every == 0:
                 save(done)
                 saved = done
+            beside += time.monotonic() - began - elapsed
+    trained = time.monotonic() - began - beside
     # Saved before the last evaluation: should that fail or be interrupted, the training is not lost.
     if saved != done:
         save(done)
     if evaluated != done and not stop.number:
-        evaluate(done, means.means(), time.monotonic() - began)
+        evaluate(done, means.means(), trained)
     return done, stop.exit_code
 
 

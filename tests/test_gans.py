@@ -49,12 +49,10 @@ def small_cgan(optimizer=lambda: keras.optimizers.SGD(0.1), average_decay=0.9, d
         return keras.Model(image, keras.layers.Conv2D(1, 3, padding="same")(z))
 
     return gans.ConditionalGAN(
+        {"generator": build(), "discriminator": models.patch_discriminator((4, 8), normalize=False)},
+        {"generator": optimizer(), "discriminator": optimizer()},
         build(),
-        models.patch_discriminator((4, 8), normalize=False),
-        build(),
-        [optimizer(), optimizer()],
         average_decay,
-        None,
         7,
         weights={"pixel": 1.0, "adversarial": 0.1},
     )
@@ -64,12 +62,10 @@ def small_cin_gan(optimizer=lambda: keras.optimizers.SGD(0.01)):
     keras.utils.set_random_seed(1)
     build = lambda: models.tuned_cin_generator(2, filters=(4, 6, 8))  # noqa: E731
     return gans.CINGAN(
+        {"generator": build(), "critic": models.patch_critic(2, (4, 8))},
+        {"generator": optimizer(), "critic": optimizer()},
         build(),
-        models.patch_critic(2, (4, 8)),
-        build(),
-        [optimizer(), optimizer()],
         0.9,
-        None,
         7,
         weights={"coarse": 10.0, "wasserstein": 1.0},
         n_critic=2,
@@ -89,7 +85,7 @@ def run(gan, make_batch, start, stop, strategy=None):
         values = step(tf.constant(iteration, tf.int64), next(data))
     values = {name: float(value) for name, value in values.items()}
     assert np.isfinite(list(values.values())).all()
-    names = ("generator", gan.judge_name, "released")
+    names = [*gan.networks, "released"]
     return [np.asarray(v) for name in names for v in gan.variables()[name]], values
 
 
@@ -100,14 +96,14 @@ def test_cgan_step_is_gradient_descent_on_the_whole_objective():
     gan.train_step(batch)
     with tf.GradientTape(persistent=True) as tape:
         restored = reference.generator(batch["x"])
-        logits = reference.judge([batch["x"], restored])
+        logits = reference.discriminator([batch["x"], restored])
         objective = losses.pixel_loss(restored, batch["y"]) + 0.1 * losses.adversarial_loss(logits)
-        judge_loss = losses.discriminator_loss(
-            reference.judge([batch["x"], batch["y"]]), reference.judge([batch["x"], tf.stop_gradient(restored)])
-        )
+        real_logits = reference.discriminator([batch["x"], batch["y"]])
+        restored_logits = reference.discriminator([batch["x"], tf.stop_gradient(restored)])
+        discriminator_loss = losses.discriminator_loss(real_logits, restored_logits)
     for network, trained, loss in (
         (reference.generator, gan.generator, objective),
-        (reference.judge, gan.judge, judge_loss),
+        (reference.discriminator, gan.discriminator, discriminator_loss),
     ):
         gradients = tape.gradient(loss, network.trainable_variables)
         for before, gradient, after in zip(

@@ -96,7 +96,7 @@ def test_images_of_any_size_are_cropped_and_padded(train, pair_folder, capsys):
     for path in pair_folder.glob("*.npy"):
         np.save(path, np.load(path)[:, :30, :27])
     run = train(train_cGAN, "--recipe=tuned")
-    assert "crops of 28 x 24" in capsys.readouterr().out and (run / "generator.h5").is_file()
+    assert "patches of 28 x 24" in capsys.readouterr().out and (run / "generator.h5").is_file()
 
 
 def call(*words, folder):

@@ -1,0 +1,78 @@
+"""Batches of the baselines, pure functions of seed and iteration like those of `batches.py`; one task each."""
+
+import numpy as np
+
+from batches import PairBatches, UnpairedBatches, epoch_row
+
+STREAM_EPSILON, STREAM_POOL = 10, 11  # beside the streams of batches.py
+
+
+class GridPatchBatches:
+    """CARE's training set: every image pair cut into patches once, all patches in shuffled order per epoch.
+
+    `batches(iteration)` gives {"x", "y"}, each (batch_size, height, width, 1) float32.
+
+    Args:
+        task: a `data_utils.Task`.
+        normalization: maps raw images to network units.
+        batch_size: patches of one iteration.
+        patch: (height, width) of the patches in pixels.
+        seed: of the order.
+    """
+
+    def __init__(self, task, normalization, batch_size, patch, seed):
+        self.task, self.normalization, self.batch_size = task, normalization, batch_size
+        self.patch, self.seed = patch, seed
+        self.corners = [
+            (top, left)
+            for top in range(0, task.shape[0] - patch[0] + 1, patch[0])
+            for left in range(0, task.shape[1] - patch[1] + 1, patch[1])
+        ]
+
+    def __call__(self, iteration):
+        draws = range(iteration * self.batch_size, (iteration + 1) * self.batch_size)
+        x, y = (np.stack(patches)[..., None] for patches in zip(*map(self._pair, draws), strict=True))
+        return {"x": x, "y": y}
+
+    def _pair(self, draw):
+        count = len(self.task.train_x) * len(self.corners)
+        row, corner = divmod(epoch_row(self.seed, 0, draw, count), len(self.corners))
+        pair = self.normalization.normalize_pair(self.task.name, self.task.train_x[row], self.task.train_y[row])
+        (top, left), (height, width) = self.corners[corner], self.patch
+        return [image[top : top + height, left : left + width] for image in pair]
+
+
+class CriticPairBatches(PairBatches):
+    """DeblurGAN's: pairs, and "epsilon" (batch_size, n_critic, 1, 1, 1) for the gradient penalties."""
+
+    def __init__(self, *args, n_critic):
+        super().__init__(*args)
+        self.n_critic = n_critic
+
+    def __call__(self, iteration):
+        rng = np.random.default_rng([self.seed, STREAM_EPSILON, iteration])
+        epsilon = rng.random((self.batch_size, self.n_critic, 1, 1, 1), np.float32)
+        return {**super().__call__(iteration), "epsilon": epsilon}
+
+
+class CycleBatches(UnpairedBatches):
+    """CycleGAN's: x and y drawn independently, and what its pools of generated images do.
+
+    `batches(iteration)` gives {"x", "y": (batch_size, height, width, 1), "slot": (batch_size, 2) int32, "swap":
+    (batch_size, 2) bool}. The first `pool_size` images fill a pool. Of every later one a coin decides: it takes a
+    random slot and the image that was there is used, or it is used itself and not kept (slot -1).
+    """
+
+    def __init__(self, *args, pool_size):
+        super().__init__(*args)
+        self.pool_size = pool_size
+
+    def __call__(self, iteration):
+        images = super().__call__(iteration)
+        rng = np.random.default_rng([self.seed, STREAM_POOL, iteration])
+        number = iteration * self.batch_size + np.arange(self.batch_size)[:, None]
+        random_slot, coin = rng.integers(self.pool_size, size=(self.batch_size, 2)), rng.random((self.batch_size, 2))
+        filling = np.broadcast_to(number < self.pool_size, coin.shape)
+        swap = ~filling & (coin < 0.5)
+        slot = np.where(filling, number, np.where(swap, random_slot, -1))
+        return {"x": images["x"][:, 0], "y": images["y"][:, 0], "slot": slot.astype(np.int32), "swap": swap}

@@ -1,0 +1,108 @@
+"""Train a method that the paper compares with, one network per task, on the same data and split as ours.
+
+    python train_baseline.py --method=care --images_limit=10 --num_iters=800         (requirements-baselines.txt)
+    python train_baseline.py --method=deblurgan --images_limit=10 --num_iters=3000
+    python train_baseline.py --method=cyclegan --images_limit=10 --num_iters=3000    unpaired
+
+Results appear in CARE_results/, DeblurGAN_results/ or CycleGAN_results/ (below --dir), one run folder per task with
+its generator.h5 for restore.py. --max_seconds is shared by the tasks. --resume goes on with the tasks that are not
+finished. One GPU at most is used; for several, choose --tasks for each.
+"""
+
+import argparse
+
+import arguments
+import launch
+from errors import InputError, run_script
+from generator_files import Metadata
+from normalization import OwnPercentileNormalization, fit_cgan, fit_cin
+from recipes import BASELINES
+from run_folder import RunFolder
+
+N_CRITIC = 5
+
+
+def make_parser():
+    """The script's arguments."""
+    parser = arguments.training_parser(__doc__, BASELINES)
+    add = parser.add_argument
+    add("--method", choices=list(BASELINES), required=True, help="the method to train")
+    add("--augment", action="store_true", help="care: our random crops, flips, turns and averaged weights")
+    add("--n_critic", type=arguments.integer(1), default=N_CRITIC, help="deblurgan: critic updates an iteration")
+    return parser
+
+
+def main(args):
+    """Train every task with parsed arguments; returns the exit code."""
+    baseline = BASELINES[args.method]
+    if args.augment and args.method != "care":
+        raise InputError("--augment is for --method=care; the others crop and flip as published")
+    if args.num_gpu and args.num_gpu > 1:
+        raise InputError(f"--num_gpu={args.num_gpu}: a baseline uses one GPU at most; choose --tasks for each GPU")
+    args.batch_size = args.batch_size or baseline.batch_size
+    tasks = launch.load_tasks(args)
+    runs = [RunFolder(args.dir / baseline.folder / task.name) for task in tasks]
+    if args.resume and not any(run.checkpoints() for run in runs):
+        runs[0].check(resume=True, overwrite=False)
+    for run in runs:
+        run.check(args.resume and bool(run.checkpoints()), args.overwrite)
+    if args.method != "care":
+        args.no_rotate = [task.name for task in tasks]
+    if args.max_seconds:
+        args.max_seconds /= len(tasks)
+    for task, run in zip(tasks, runs, strict=True):
+        print(f"--- {baseline.name}, {task.name}")
+        resume = args.resume and bool(run.checkpoints())
+        code = train_task(argparse.Namespace(**{**vars(args), "resume": resume}), baseline, task, run)
+        if code:
+            return code
+    return 0
+
+
+def train_task(args, baseline, task, run):
+    """Train the network of one task; returns the exit code."""
+    patch = launch.choose_patch([task], baseline.patch, baseline)
+    strategy = launch.start_devices(args, baseline.name, patch, baseline.gflop)
+    import keras
+
+    import baselines
+    from evaluation import Evaluator
+
+    keras.backend.clear_session()
+    normalization = fit_normalization(args, task)
+    with strategy.scope():
+        features = launch.load_features(args.vgg_weights) if args.method == "deblurgan" else None
+        method = baselines.BUILDERS[args.method](args, baseline, patch, features)
+    metadata = Metadata(baseline.name, args.method, [task.name], normalization, args.no_rotate, baseline.size_multiple)
+    defaults = {action.dest: action.default for action in make_parser()._actions}
+    batches = make_batches(args, task, normalization, patch)
+    evaluator = Evaluator([task], metadata)
+    return launch.run_training(args, defaults, run, strategy, method, batches, evaluator, baseline.linear)
+
+
+def fit_normalization(args, task):
+    """What each method normalises by: percentiles of each image, or the range of the training images."""
+    if args.method == "care":
+        return OwnPercentileNormalization([task.name])
+    return fit_cin("paper", [task]) if args.method == "cyclegan" else fit_cgan("paper", [task])
+
+
+def make_batches(args, task, normalization, patch):
+    """Each method's batches; CycleGAN's x and y are drawn independently, so that no pairing leaks in."""
+    import baseline_batches
+    from baselines import POOL_SIZE
+    from batches import PairBatches
+
+    shared = (args.batch_size, patch, args.seed, args.no_rotate, True)
+    if args.method == "cyclegan":
+        drawn = (args.batch_size, 1, *shared[1:], True, 0)
+        return baseline_batches.CycleBatches([task], normalization, *drawn, pool_size=POOL_SIZE)
+    if args.method == "deblurgan":
+        return baseline_batches.CriticPairBatches([task], normalization, *shared, n_critic=args.n_critic)
+    if args.augment:
+        return PairBatches([task], normalization, *shared)
+    return baseline_batches.GridPatchBatches(task, normalization, args.batch_size, patch, args.seed)
+
+
+if __name__ == "__main__":
+    run_script(main, make_parser().parse_args())
