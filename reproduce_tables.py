@@ -26,7 +26,7 @@ import data_utils
 import filters
 import table_jobs
 from errors import InputError, run_script
-from run_folder import write_text, written_whole
+from run_folder import RunFolder, write_text, written_whole
 from table_rows import JOBS, ROWS, budget, jobs_of
 
 # Arguments that change what a cell means: a folder's cells must agree in them.
@@ -159,7 +159,7 @@ def train_jobs(args, tasks, options, record, seed):
         if plan is None or cin in failures:
             failures[name] = failures.get(cin, "its step could not be measured")
             continue
-        if all(table_jobs.finished(run, plan["iterations"]) for run in runs.values()):
+        if all(RunFolder(run).finished(plan["iterations"]) for run in runs.values()):
             continue
         left = time_left(args, tasks, record, names[number:])
         print(f"[seed {seed}, {number + 1}/{len(names)}] {name}: {plan['iterations']} iterations{left}", flush=True)
@@ -221,7 +221,7 @@ def score_cell(args, tasks, record, row, task, seed, failures):
             cell, first = score_filter(row.job, task)
         else:
             run, cin = job_runs(args, tasks, row.job, seed)[task.name], JOBS[row.job].cin
-            if row.job in failures and not table_jobs.finished(run, record["plan"].get(row.job, {}).get("iterations")):
+            if row.job in failures and not RunFolder(run).finished(record["plan"][row.job]["iterations"]):
                 raise InputError(failures[row.job])
             cell, first = score_generator(row, task, run, cin and job_runs(args, tasks, cin, seed)[task.name])
     except InputError as failure:

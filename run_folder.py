@@ -107,6 +107,15 @@ class RunFolder:
         """Paths of the whole checkpoints, oldest first."""
         return sorted((self.path / "checkpoints").glob("[0-9]*.npz"))
 
+    def finished(self, num_iters):
+        """Whether a generator stands here after that many iterations or more, and their evaluation was logged."""
+        try:
+            with open(self.path / "log.csv", newline="") as file:
+                done = max(int(row["iteration"]) for row in csv.DictReader(file))
+        except (OSError, ValueError, KeyError):
+            return False
+        return done >= num_iters and (self.path / "generator.h5").is_file()
+
     def save_checkpoint(self, iteration, variables, state):
         """Save everything that training needs to go on; the last two checkpoints are kept.
 

@@ -88,11 +88,3 @@ def seconds_per_logged_iteration(log):
     pairs = [(a, b) for a, b in itertools.pairwise(log) if b["seconds"] > a["seconds"]]
     pairs = pairs or [({"seconds": 0.0, "iteration": 0.0}, log[-1])]
     return sum(b["seconds"] - a["seconds"] for a, b in pairs) / sum(b["iteration"] - a["iteration"] for a, b in pairs)
-
-
-def finished(run, iterations):
-    """Whether a run folder holds a generator after so many iterations."""
-    try:
-        return (run / "generator.h5").is_file() and read_log(run)[-1]["iteration"] == iterations
-    except (OSError, ValueError, IndexError, KeyError):
-        return False

@@ -10,6 +10,7 @@ finished. One GPU at most is used; for several, choose --tasks for each.
 """
 
 import argparse
+import importlib.util
 
 import arguments
 import launch
@@ -39,6 +40,8 @@ def main(args):
         raise InputError("--augment is for --method=care; the others crop and flip as published")
     if args.num_gpu and args.num_gpu > 1:
         raise InputError(f"--num_gpu={args.num_gpu}: a baseline uses one GPU at most; choose --tasks for each GPU")
+    if args.method == "care" and not importable("csbdeep"):
+        raise InputError("--method=care needs csbdeep; pip install -r requirements-baselines.txt")
     args.batch_size = args.batch_size or baseline.batch_size
     tasks = launch.load_tasks(args)
     runs = [RunFolder(args.dir / baseline.folder / task.name) for task in tasks]
@@ -51,12 +54,20 @@ def main(args):
     if args.max_seconds:
         args.max_seconds /= len(tasks)
     for task, run in zip(tasks, runs, strict=True):
-        print(f"--- {baseline.name}, {task.name}")
         resume = args.resume and bool(run.checkpoints())
+        if resume and run.finished(args.num_iters):
+            print(f"{run.path} is finished")
+            continue
+        print(f"--- {baseline.name}, {task.name}")
         code = train_task(argparse.Namespace(**{**vars(args), "resume": resume}), baseline, task, run)
         if code:
             return code
     return 0
+
+
+def importable(name):
+    """Whether a package is installed, without importing it."""
+    return importlib.util.find_spec(name) is not None
 
 
 def train_task(args, baseline, task, run):
