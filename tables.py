@@ -38,7 +38,11 @@ def cell_text(cells, task, metric):
         ]
     improving = any(cell[task].get("last_third", 0) > STILL_IMPROVING for cell in cells.values() if task in cell)
     failed = sum("failed" in cell.get(task, {}) for cell in cells.values())
-    return " / ".join(texts) + (" †" if improving else "") + (f" ({failed} seeds failed)" if failed else "")
+    return (
+        " / ".join(texts)
+        + (" †" if improving else "")
+        + (f" ({failed} of {len(cells)} seeds failed)" if failed else "")
+    )
 
 
 def significance(setting, cells, task, ours):

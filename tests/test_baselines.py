@@ -249,6 +249,20 @@ def test_care_has_the_published_network():
     assert float(care.optimizers["generator"].learning_rate) == pytest.approx(4e-4) and care.average_decay == 0.995
 
 
+def test_generators_are_the_published_ones():
+    """Both are the paper's body of nine blocks; DeblurGAN adds its input and clips, CycleGAN does neither."""
+    deblur, cycle = baselines.deblur_generator(), baselines.cycle_generator()
+    assert deblur.count_params() == cycle.count_params() == 11_376_129
+    image = np.tile(np.array([-0.6, 0.6], np.float32), (1, 8, 4))[..., None]
+    for model, shift, expected in ((deblur, 0.3, image + 0.3), (deblur, 0.9, np.clip(image + 0.9, -1, 1))):
+        last = [layer for layer in model.layers if isinstance(layer, keras.layers.Conv2D)][-1]
+        last.set_weights([np.zeros(last.kernel.shape), np.full(1, np.arctanh(shift))])
+        assert np.allclose(model(image), expected, atol=1e-5)
+    last = [layer for layer in cycle.layers if isinstance(layer, keras.layers.Conv2D)][-1]
+    last.set_weights([np.zeros(last.kernel.shape), np.full(1, np.arctanh(0.3))])
+    assert np.allclose(cycle(image), 0.3, atol=1e-5)
+
+
 METHODS = {"cyclegan": (small_cyclegan, cycle_batch), "deblurgan": (small_deblurgan, deblur_batch)}
 
 
@@ -278,13 +292,15 @@ def test_resume_is_exact_to_the_bit(name, tmp_path):
 
 @pytest.fixture
 def quick_networks(monkeypatch):
-    """Residual generators of one block: the script is tested, not the machine."""
-    full = models.resnet
+    """One convolution for the residual body, two for the judges: the script is tested, not the machine."""
+    judge, critic = models.patch_discriminator, models.patch_critic
 
-    def small(image, normalize, num_blocks, dropout=0.0, normalize_upsampling=True):
-        return full(image, normalize, 1, dropout, normalize_upsampling)
+    def body(image, *args, **kwargs):
+        return keras.layers.Conv2D(1, 3, padding="same", activation="tanh")(image)
 
-    monkeypatch.setattr(models, "resnet", small)
+    monkeypatch.setattr(models, "resnet", body)
+    monkeypatch.setattr(models, "patch_discriminator", lambda conditional: judge((4, 8), True, conditional))
+    monkeypatch.setattr(models, "patch_critic", lambda num_tasks: critic(num_tasks, (4, 8)))
 
 
 @pytest.mark.parametrize("method", ["deblurgan", "cyclegan", pytest.param("care", marks=needs_csbdeep)])

@@ -107,7 +107,8 @@ def test_paper_output_is_the_mean_of_input_and_tanh():
 def test_any_size_that_is_a_multiple(name, multiple):
     model = BUILDERS[name]()
     height, width = 5 * multiple, 3 * multiple
-    assert model(inputs_of(model, 1, height, width)).shape == (1, height, width, 1)
+    inputs = inputs_of(model, 1, height, width)
+    assert model(inputs if len(inputs) > 1 else inputs[0]).shape == (1, height, width, 1)
 
 
 def test_discriminator_and_critic_outputs():

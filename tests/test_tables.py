@@ -1,0 +1,223 @@
+"""reproduce_tables.py: fair budgets, honest cells, and a whole table from trainings that are stood in for."""
+
+import json
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+from matplotlib.image import imread
+from scipy.stats import wilcoxon
+
+import filters
+import reproduce_tables
+import table_jobs
+import tables
+from data_utils import load_tasks
+from errors import InputError
+from generator_files import Metadata, save_generator
+from metrics import affine_metric
+from normalization import FixedNormalization, Scale
+from table_rows import JOBS, ROWS, budget, jobs_of
+
+RNG = np.random.default_rng(0)
+
+
+def images(psnr, ssim=0.5):
+    return [{"affine_psnr": p, "affine_ssim": ssim, "paper_psnr": p, "paper_ssim": ssim} for p in psnr]
+
+
+def cells_of(*seeds, **extra):
+    """{seed: {"A": cell}} of a row, one list of PSNRs per seed."""
+    return {str(i): {"A": {"images": images(psnr), **extra}} for i, psnr in enumerate(seeds)}
+
+
+@pytest.mark.parametrize("setting", list(ROWS))
+def test_every_row_costs_the_same(setting):
+    """Networks per task share a row's seconds; without pairs its CIN-GAN's training counts too."""
+    for row in ROWS[setting]:
+        if row.job not in JOBS:
+            continue
+        counted = [row.job, JOBS[row.job].cin] if setting == "B" and JOBS[row.job].cin else [row.job]
+        networks = {name: 3 if JOBS[name].per_task else 1 for name in counted}
+        assert sum(budget(setting, name, 225, 3) * count for name, count in networks.items()) == pytest.approx(225)
+
+
+@pytest.mark.parametrize("setting", list(ROWS))
+def test_a_cin_gan_comes_before_the_cgan_that_uses_it(setting):
+    names = jobs_of(setting)
+    assert len(set(names)) == len(names) and {row.job for row in ROWS[setting]} & JOBS.keys() <= set(names)
+    assert all(names.index(JOBS[name].cin) < names.index(name) for name in names if JOBS[name].cin)
+
+
+def test_significance_is_scipys_wilcoxon_against_the_best_other_row():
+    """Seeds are averaged first; the best other row is the one with the highest mean, not the first."""
+    best, mine = RNG.normal(25, 1, 12), RNG.normal(26, 1, (2, 12))
+    cells = {"input": cells_of(best - 3), "CARE": cells_of(best), "cGAN `tuned`": cells_of(*mine)}
+    cells["cGAN `paper`"] = cells_of(best + 9)  # ours too: not compared with
+    difference = mine.mean(axis=0) - best
+    expected = f"{difference.mean():+.2f} dB, p {wilcoxon(mine.mean(axis=0), best).pvalue:.1g}"
+    assert tables.significance("A", cells, "A", "cGAN `tuned`") == expected
+
+
+def test_significance_of_few_images_is_not_claimed():
+    cells = {"CARE": cells_of([20.0] * 5), "cGAN `tuned`": cells_of([30.0] * 5)}
+    assert tables.significance("A", cells, "A", "cGAN `tuned`") == "+10.00 dB, p -"
+
+
+def test_cell_gives_mean_and_deviation_over_seeds():
+    assert tables.cell_text(cells_of([20, 22]), "A", "affine") == "21.00 / 0.500"
+    text = tables.cell_text(cells_of([20, 22], [23, 25]), "A", "affine")
+    assert text == f"22.50 ± {np.std([21, 24], ddof=1):.2f} / 0.500 ± 0.000"
+
+
+def test_cell_that_still_improves_is_marked():
+    assert tables.cell_text(cells_of([20, 22], last_third=0.5), "A", "affine").endswith(" †")
+    assert not tables.cell_text(cells_of([20, 22], last_third=0.1), "A", "affine").endswith(" †")
+
+
+def test_failed_cell_says_why():
+    failed = {"0": {"A": {"failed": "the training diverged"}}}
+    assert tables.cell_text(failed, "A", "affine") == "failed: the training diverged"
+    some = {**failed, "1": cells_of([20, 22])["0"]}
+    assert tables.cell_text(some, "A", "affine") == "21.00 / 0.500 (1 of 2 seeds failed)"
+
+
+def test_step_is_the_mean_between_log_rows():
+    """The first row holds the compilation; a clock that starts again after --resume is passed over."""
+    log = [{"iteration": i, "seconds": s} for i, s in ((10, 60.0), (20, 65.0), (30, 4.0), (40, 10.0))]
+    assert table_jobs.seconds_per_logged_iteration(log) == pytest.approx((5 + 6) / 20)
+    assert table_jobs.seconds_per_logged_iteration(log[:1]) == pytest.approx(6)
+
+
+def test_total_variation_is_fitted_on_the_training_pairs(pair_folder):
+    task = load_tasks(pair_folder, ["Speckle"], images_limit=4)[0][0]
+    weight = filters.fit_total_variation(task)
+
+    def mean_psnr(candidate):
+        pairs = [(task.train_x[i], task.train_y[i]) for i in range(4)]
+        return np.mean([affine_metric(filters.total_variation(x, candidate), y)["psnr"] for x, y in pairs])
+
+    assert all(mean_psnr(weight) >= mean_psnr(other) for other in filters.TV_WEIGHTS)
+    assert mean_psnr(weight) > np.mean([affine_metric(task.train_x[i], task.train_y[i])["psnr"] for i in range(4)]) + 2
+
+
+class Trainings:
+    """Stands in for the training scripts: writes the run folders that they would, and remembers the commands."""
+
+    def __init__(self):
+        self.commands, self.broken = [], set()
+
+    def __call__(self, arguments, log):
+        flags = dict(flag.split("=", 1) for flag in arguments[1:] if "=" in flag)
+        name = flags.get("--method") or f"{Path(arguments[0]).stem}_{flags['--recipe']}"
+        self.commands.append((name, flags, "--resume" in arguments))
+        if name in self.broken:
+            raise InputError("out of patience")
+        folder, iterations = Path(flags["--dir"]), int(flags["--num_iters"])
+        tasks = flags.get("--tasks", "Layers,Speckle").split(",")
+        results = next(job.folder for job in JOBS.values() if set(job.command) <= set(arguments))
+        if "--cin_augment=True" in arguments:
+            assert Path(flags["--cin_generator_path"]).is_file()
+            results += "_CIN_augm" * (not results.endswith("augm"))
+        for task in tasks if "--method" in flags else [None]:
+            write_run(folder / results / (task or ""), [task] if task else tasks, iterations)
+
+
+def write_run(run, tasks, iterations):
+    """A generator that gives its input back, and a log: 0.5 s an iteration, 1 dB gained in the last third."""
+    run.mkdir(parents=True)
+    image = keras.Input((None, None, 1))
+    model = keras.Model(image, keras.layers.Activation("linear")(image))
+    same = FixedNormalization({task: (Scale(0, 1), Scale(0, 1)) for task in tasks})
+    save_generator(model, run / "generator.h5", Metadata("cGAN", "paper", tasks, same, [], 4))
+    heads = ["iteration", "seconds", *(f"affine_psnr_{task}" for task in tasks)]
+    rows = [(i, i / 2, *(18 + 3 * i / iterations for _ in tasks)) for i in (iterations // 3, iterations)]
+    (run / "log.csv").write_text("\n".join(",".join(map(str, row)) for row in [heads, *rows]) + "\n")
+
+
+@pytest.fixture
+def trainings(monkeypatch):
+    stand_in = Trainings()
+    monkeypatch.setattr(table_jobs, "run_script", stand_in)
+    monkeypatch.setattr(filters, "has_bm3d", lambda: False)
+    return stand_in
+
+
+def reproduce(pair_folder, *flags):
+    folder = pair_folder.parent / "results"
+    common = [f"--data_dir={pair_folder}", "--images_limit=4", f"--dir={folder}", "--vgg_weights=random"]
+    assert reproduce_tables.main(reproduce_tables.make_parser().parse_args([*common, *flags])) == 0
+    return folder
+
+
+def test_a_whole_table_once(trainings, pair_folder, capsys):
+    """Seconds become iterations; the same command again trains nothing; another seed trains its own."""
+    folder = reproduce(pair_folder, "--setting=A", "--seconds=30")
+    lines = (folder / "table_A.md").read_text().splitlines()
+    row = next(line for line in lines if line.startswith("| CARE |")).split(" | ")
+    assert row[-2].startswith("30 / 30"), "half a row's 30 s, at 0.5 s a step, for each of two tasks"
+    input_row = next(line for line in lines if line.startswith("| input |"))
+    assert row[1].removesuffix(" †") in input_row and row[1].endswith("†")
+    assert any(line.startswith("| cGAN `tuned` + CIN |") and "CIN-GAN" in line for line in lines)
+    assert not any(line.startswith("| BM3D") for line in lines) and "non-commercial" in capsys.readouterr().out
+    assert any(line.startswith("| DeblurGAN | 18.0 / 0.33") for line in lines), "published beside ours"
+    record = json.loads((folder / "table_A.json").read_text())
+    assert len(record["cells"]["CARE"]["42"]["Speckle"]["images"]) == 2
+    assert imread(folder / "table_A.png").std() > 0
+    trained = len(trainings.commands)
+    reproduce(pair_folder, "--setting=A", "--seconds=30")
+    assert len(trainings.commands) == trained
+    reproduce(pair_folder, "--setting=A", "--seconds=30", "--seeds=2")
+    assert {flags["--seed"] for _, flags, _ in trainings.commands[trained:]} == {"43"}
+    assert "±" in (folder / "table_A.md").read_text()
+
+
+def test_every_network_makes_num_iters(trainings, pair_folder):
+    reproduce(pair_folder, "--setting=B", "--num_iters=6", "--batch_size=2")
+    assert {flags["--num_iters"] for _, flags, _ in trainings.commands} == {"6"}
+    alone = [flags for name, flags, _ in trainings.commands if name.startswith("train_cGAN")]
+    assert len(alone) == 2 and all(flags["--alpha"] == "1" for flags in alone)
+    paper = [flags for name, flags, _ in trainings.commands if name.endswith("_paper")]
+    assert all(flags["--batch_size"] == "2" for flags in paper)
+
+
+def test_failed_training_is_shown_and_tried_again(trainings, pair_folder):
+    """Its own row fails, and those that need it; the others stand."""
+    trainings.broken = {"train_CIN_GAN_tuned"}
+    folder = reproduce(pair_folder, "--setting=B", "--num_iters=6")
+    text = (folder / "table_B.md").read_text()
+    failed = next(line for line in text.splitlines() if line.startswith("| cGAN `tuned`, CIN-GAN's pairs |"))
+    assert "failed: out of patience" in failed and text.count("failed") == 4, "two tasks, two metrics"
+    trainings.broken = set()
+    reproduce(pair_folder, "--setting=B", "--num_iters=6")
+    assert "failed" not in (folder / "table_B.md").read_text()
+
+
+def test_cells_of_other_arguments_are_not_mixed(trainings, pair_folder):
+    reproduce(pair_folder, "--setting=B", "--num_iters=6")
+    with pytest.raises(InputError, match=r"num_iters=6\); use the same, or another --dir"):
+        reproduce(pair_folder, "--setting=B", "--num_iters=7")
+
+
+def test_stopped_training_is_resumed(tmp_path):
+    """A folder with a checkpoint goes on; one without starts anew."""
+    run = tmp_path / "CARE_results" / "A"
+    run.mkdir(parents=True)
+    arguments = ("care", {"all": [], "paper_batch": 4}, 10, 1, tmp_path)
+    assert "--overwrite" in table_jobs.training_arguments(*arguments)
+    (run / "checkpoints").mkdir()
+    (run / "checkpoints" / "000002.npz").touch()
+    assert "--resume" in table_jobs.training_arguments(*arguments)
+
+
+def test_a_script_that_fails_says_its_last_line(tmp_path):
+    with pytest.raises(InputError, match=r"^--data_dir=nowhere: no such folder"):
+        table_jobs.run_script(["train_cGAN.py", "--data_dir=nowhere"], tmp_path / "log.txt")
+
+
+@pytest.mark.parametrize("flags", [["--setting=A"], ["--setting=A", "--seconds=5", "--num_iters=5"]])
+def test_length_is_iterations_or_seconds(flags, capsys):
+    with pytest.raises(SystemExit) as stop:
+        reproduce_tables.make_parser().parse_args(flags)
+    assert stop.value.code == 2 and "--num_iters" in capsys.readouterr().err
