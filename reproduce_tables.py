@@ -66,6 +66,7 @@ def main(args):
     for notice in notices:
         print(f"note: {notice}")
     record = open_record(args)
+    record["data"] = "; ".join(describe_task(task) for task in tasks)
     options = shared_flags(args)
     try:
         plan_iterations(args, tasks, options, record)
@@ -99,6 +100,12 @@ def open_record(args):
     record["machine"] = describe_machine()
     record["seeds"] = [args.seed + i for i in range(args.seeds)]
     return record
+
+
+def describe_task(task):
+    """How much data a task has, in words."""
+    height, width = task.shape
+    return f"{task.name}: {len(task.train_x)} pairs, {len(task.test_x)} test images, {height} x {width} pixels"
 
 
 def save_record(args, record):

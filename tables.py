@@ -76,14 +76,15 @@ def table_text(setting, names, record):
     """
     cells = record["cells"]
     lines = [f"# Table {setting}: {TITLES[setting]}", ""]
-    lines += [f"`{record['command']}`", "", f"{record['machine']}; seeds {', '.join(map(str, record['seeds']))}.", ""]
+    seeds = ", ".join(map(str, record["seeds"]))
+    lines += [f"`{record['command']}`", "", f"{record['machine']}; seeds {seeds}. {record['data']}.", ""]
     lines += [
         f"PSNR dB / SSIM, mean over the test images{', ± deviation over seeds' if len(record['seeds']) > 1 else ''}. "
         "† still improving: more than 0.2 dB in the last third of its training. Seconds are those of the training "
         "steps of one seed, compilation and evaluation left out, over all tasks' networks.",
     ]
-    lines += ["", *_metric_table(setting, names, cells, "affine", record)]
-    lines += ["", *_metric_table(setting, names, cells, "paper", record)]
+    lines += ["", *_metric_table(setting, names, cells, "affine")]
+    lines += ["", *_metric_table(setting, names, cells, "paper")]
     lines += ["", "| published, CARE's data, paper metric | denoising | axial inpainting | super-resolution |"]
     lines += ["|---" * 4 + "|"]
     lines += [f"| {' | '.join(row)} |" for row in PUBLISHED[setting]]
@@ -93,7 +94,7 @@ def table_text(setting, names, record):
 TITLES = {"A": "few real pairs", "B": "no real pairs"}
 
 
-def _metric_table(setting, names, cells, metric, record):
+def _metric_table(setting, names, cells, metric):
     affine = metric == "affine"
     heads = [f"{metric} metric", *names]
     heads += ["against the best other row", "seconds", "iterations", "parameters"] if affine else []
@@ -105,12 +106,12 @@ def _metric_table(setting, names, cells, metric, record):
         values = [row.label, *(cell_text(own, name, metric) for name in names)]
         if affine:
             compared = [significance(setting, cells, name, row.label) for name in names] if row.ours else ["-"]
-            values += ["; ".join(compared), *_costs(row, own, record)]
+            values += ["; ".join(compared), *_costs(own)]
         lines.append(f"| {' | '.join(values)} |")
     return lines
 
 
-def _costs(row, cells, record):
+def _costs(cells):
     """Seconds, iterations and parameters of a row, as text."""
     found = [cell for by_task in cells.values() for cell in by_task.values() if "seconds" in cell]
     if not found:

@@ -157,6 +157,7 @@ def test_a_whole_table_once(trainings, pair_folder, capsys):
     lines = (folder / "table_A.md").read_text().splitlines()
     row = next(line for line in lines if line.startswith("| CARE |")).split(" | ")
     assert row[-2].startswith("30 / 30"), "half a row's 30 s, at 0.5 s a step, for each of two tasks"
+    assert any("Layers: 4 pairs, 2 test images, 32 x 32 pixels" in line for line in lines)
     input_row = next(line for line in lines if line.startswith("| input |"))
     assert row[1].removesuffix(" †") in input_row and row[1].endswith("†")
     assert any(line.startswith("| cGAN `tuned` + CIN |") and "CIN-GAN" in line for line in lines)
