@@ -69,7 +69,7 @@ ROWS = {
         Row("total variation", "total_variation"),
         Row("BM3D", "bm3d"),
         Row("CARE", "care"),
-        Row("CARE, our augmentation and averaging", "care_augmented", average=8),
+        Row("CARE, augmented", "care_augmented", average=8),
         Row("DeblurGAN", "deblurgan"),
         Row("cGAN `paper`", "paper", ours=True),
         Row("cGAN `paper` + CIN", "paper_cin", ours=True),
