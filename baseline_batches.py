@@ -1,8 +1,11 @@
 """Batches of the baselines, pure functions of seed and iteration like those of `batches.py`; one task each."""
 
+import itertools
+
 import numpy as np
 
 from batches import PairBatches, UnpairedBatches, epoch_row
+from inference import tile_starts
 
 STREAM_EPSILON, STREAM_POOL = 10, 11  # beside the streams of batches.py
 
@@ -23,11 +26,8 @@ class GridPatchBatches:
     def __init__(self, task, normalization, batch_size, patch, seed):
         self.task, self.normalization, self.batch_size = task, normalization, batch_size
         self.patch, self.seed = patch, seed
-        self.corners = [
-            (top, left)
-            for top in range(0, task.shape[0] - patch[0] + 1, patch[0])
-            for left in range(0, task.shape[1] - patch[1] + 1, patch[1])
-        ]
+        starts = [tile_starts(size, side, 0) for size, side in zip(task.shape, patch, strict=True)]
+        self.corners = list(itertools.product(*starts))
 
     def __call__(self, iteration):
         draws = range(iteration * self.batch_size, (iteration + 1) * self.batch_size)

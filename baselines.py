@@ -217,10 +217,11 @@ def build_care(args, baseline, patch, features):
 
 def build_deblurgan(args, baseline, patch, features):
     """DeblurGAN with this project's critic, which has no normalisation: the gradient penalty is per image."""
-    rates = [HalfThenLinear(baseline.learning_rate, args.num_iters * updates) for updates in (1, args.n_critic)]
+    updates = {"generator": args.num_iters, "critic": args.num_iters * args.n_critic}
+    rates = {name: HalfThenLinear(baseline.learning_rate, count) for name, count in updates.items()}
     return DeblurGAN(
         {"generator": deblur_generator(), "critic": models.patch_critic(1)},
-        {name: keras.optimizers.Adam(rate) for name, rate in zip(("generator", "critic"), rates, strict=True)},
+        {name: keras.optimizers.Adam(rate, beta_1=0.5) for name, rate in rates.items()},
         gans.build_float32(deblur_generator),
         None,
         args.seed,

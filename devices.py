@@ -37,11 +37,12 @@ def quiet_libraries():
                     print(line, file=sys.stderr)
 
 
-def start_tensorflow(num_gpu):
+def start_tensorflow(num_gpu, most=None):
     """Import TensorFlow and choose the devices to train on.
 
     Args:
         num_gpu: None for all that are visible (the CPU where none is), 0 for the CPU, else how many.
+        most: of all that are visible, use this many at most.
 
     Returns:
         (tf.distribute strategy, description of the devices).
@@ -56,18 +57,18 @@ def start_tensorflow(num_gpu):
         import tensorflow as tf
 
         gpus = tf.config.list_physical_devices("GPU")
-        count = len(gpus) if num_gpu is None else num_gpu
+        count = len(gpus[:most]) if num_gpu is None else num_gpu
         if count > max(len(gpus), 1):
             raise InputError(f"--num_gpu={num_gpu}: {len(gpus)} GPUs are visible; ask for that many, or 0 for the CPU")
         tf.config.set_visible_devices(gpus[:count], "GPU")
+        for gpu in gpus[:count]:
+            tf.config.experimental.set_memory_growth(gpu, True)
         # The first operation starts the device libraries, which have their say.
         tf.zeros(1)
     if count == 1 and not gpus:
         return tf.distribute.get_strategy(), "the CPU (--num_gpu=1, but no GPU is visible)"
     if count == 0:
         return tf.distribute.get_strategy(), "the CPU"
-    for gpu in gpus[:count]:
-        tf.config.experimental.set_memory_growth(gpu, True)
     if count == 1:
         return tf.distribute.get_strategy(), "1 GPU"
     return tf.distribute.MirroredStrategy([f"GPU:{i}" for i in range(count)]), f"{count} GPUs"

@@ -9,6 +9,7 @@ from metrics import affine_metric
 from normalization import PercentileNormalization
 
 TV_WEIGHTS = (0.01, 0.02, 0.03, 0.05, 0.07, 0.1, 0.15, 0.2, 0.3, 0.5)
+BM3D_FACTORS = (1, 2, 4, 8, 16)
 
 
 def total_variation(image, weight):
@@ -21,14 +22,20 @@ def total_variation(image, weight):
     return scale.undo(denoise_tv_chambolle(scale.normalize(image), weight=weight))
 
 
-def fit_total_variation(task):
-    """The weight of TV_WEIGHTS with the best mean affine PSNR on the training pairs of a `data_utils.Task`."""
+def fit(restore, strengths, task):
+    """The strength with the best mean affine PSNR on the training pairs of a `data_utils.Task`.
+
+    Args:
+        restore: function of an (H, W) image and a strength.
+        strengths: candidates.
+        task: `data_utils.Task`.
+    """
     pairs = [(task.train_x[i], task.train_y[i]) for i in range(len(task.train_x))]
 
-    def mean_psnr(weight):
-        return np.mean([affine_metric(total_variation(x, weight), y)["psnr"] for x, y in pairs])
+    def mean_psnr(strength):
+        return np.mean([affine_metric(restore(x, strength), y)["psnr"] for x, y in pairs])
 
-    return max(TV_WEIGHTS, key=mean_psnr)
+    return max(strengths, key=mean_psnr)
 
 
 def has_bm3d():
@@ -36,17 +43,24 @@ def has_bm3d():
     return importlib.util.find_spec("bm3d") is not None
 
 
-def bm3d(image):
+def bm3d(image, factor):
     """BM3D (Dabov et al. 2007) after a square root, which makes photon noise equally strong everywhere.
 
-    The noise level is estimated from the image itself.
+    Args:
+        image: (H, W).
+        factor: noise level, in units of what is estimated from the image itself: correlated noise is underestimated.
 
     Returns:
         (H, W) float32 in the image's units.
     """
     import bm3d as package
 
+    scale = PercentileNormalization({}).x_scale(None, image)
     low = float(np.min(image))
-    root = np.sqrt(np.asarray(image, np.float64) - low + 3 / 8)
-    restored = package.bm3d(root, sigma_psd=float(estimate_sigma(root)))
-    return (restored**2 - 3 / 8 + low).astype(np.float32)
+    root = np.sqrt((np.asarray(image, np.float64) - low) / scale.span * 255 + 3 / 8)
+    restored = package.bm3d(root, sigma_psd=factor * float(estimate_sigma(root)))
+    return ((restored**2 - 3 / 8) / 255 * scale.span + low).astype(np.float32)
+
+
+# Filters with one strength, and the strengths to choose from.
+FILTERS = {"total_variation": (total_variation, TV_WEIGHTS), "bm3d": (bm3d, BM3D_FACTORS)}

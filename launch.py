@@ -45,7 +45,7 @@ def choose_patch(tasks, largest, recipe):
     return patch
 
 
-def start_devices(args, method, patch, gflop_per_image):
+def start_devices(args, method, patch, gflop_per_image, most_gpus=None):
     """Import TensorFlow, choose devices and precision, say how long a CPU will need.
 
     Args:
@@ -53,11 +53,12 @@ def start_devices(args, method, patch, gflop_per_image):
         method: what is trained, in words.
         patch: (height, width) of the training patches in pixels.
         gflop_per_image: arithmetic of one 128 x 128 image in one iteration.
+        most_gpus: GPUs that the method can use, or None.
 
     Returns:
         The tf.distribute strategy.
     """
-    strategy, devices = start_tensorflow(args.num_gpu)
+    strategy, devices = start_tensorflow(args.num_gpu, most_gpus)
     replicas = strategy.num_replicas_in_sync
     if args.batch_size % replicas:
         raise InputError(f"--batch_size={args.batch_size} cannot be split over {replicas} GPUs; choose a multiple")
@@ -109,17 +110,17 @@ def run_training(args, defaults, run, strategy, gan, batches, evaluator, has_sch
     if has_schedule:
         state["num_iters"] = args.num_iters
     with strategy.scope():
-        start = run.load_checkpoint(gan.variables(), state) if args.resume else 0
+        start, trained = run.load_checkpoint(gan.variables(), state) if args.resume else (0, 0.0)
     run.write_args(args, defaults)
 
-    def save(done):
+    def save(done, seconds):
         save_generator(gan.released, run / "generator.h5", evaluator.metadata)
         for name in gan.networks.keys() - {"generator"}:
             with written_whole(run / f"{name}.h5") as beside:
                 save_keras(gan.networks[name], beside)
-        run.save_checkpoint(done, gan.variables(), state)
+        run.save_checkpoint(done, gan.variables(), state, seconds)
 
-    done, code = train(gan, batches, strategy, start, args, evaluator.bind(gan, run), save)
+    done, code = train(gan, batches, strategy, start, trained, args, evaluator.bind(gan, run), save)
     needs_task = evaluator.metadata.normalization.kind == "fixed" and len(evaluator.metadata.tasks) > 1
     flag = " --task=NAME" if needs_task else ""
     if code:

@@ -67,14 +67,14 @@ def main(args):
         print(f"note: {notice}")
     record = open_record(args)
     record["data"] = "; ".join(describe_task(task) for task in tasks)
-    options = shared_flags(args)
+    shared = table_jobs.Shared(shared_flags(args), args.num_gpu, args.batch_size)
     try:
-        plan_iterations(args, tasks, options, record)
+        unplanned = plan_iterations(args, tasks, shared, record)
         for seed in record["seeds"]:
             tasks, _ = data_utils.load_tasks(args.data_dir, args.tasks, *limits, seed)
-            failures = train_jobs(args, tasks, options, record, seed)
+            failures = unplanned | train_jobs(args, tasks, shared, record, seed, unplanned)
             score_rows(args, tasks, record, seed, failures)
-            write_tables(args, tasks, record)
+            write_tables(args, tasks, record, seed)
     except KeyboardInterrupt:
         print("stopped; the same command goes on")
         return 130
@@ -89,6 +89,8 @@ def open_record(args):
     settings = {key: value for key, value in vars(args).items() if key in FIXED}
     settings = {key: str(value) if isinstance(value, Path) else value for key, value in settings.items()}
     path = args.dir / f"table_{args.setting}.json"
+    if not path.is_file() and (path.parent / f"table_{args.setting}_runs").exists():
+        raise InputError(f"{path.parent} holds trainings of a table, but not its {path.name}; choose another --dir")
     record = {"settings": settings, "plan": {}, "cells": {}}
     if path.is_file():
         record = json.loads(path.read_text())
@@ -97,7 +99,7 @@ def open_record(args):
             stored = "; ".join(f"{key}={record['settings'].get(key)}" for key in changed)
             raise InputError(f"{path} was made with other arguments ({stored}); use the same, or another --dir")
     record["command"] = "python reproduce_tables.py " + shlex.join(sys.argv[1:])
-    record["machine"] = describe_machine()
+    record["machine"] = describe_machine(args.num_gpu)
     record["seeds"] = [args.seed + i for i in range(args.seeds)]
     return record
 
@@ -113,10 +115,12 @@ def save_record(args, record):
     write_text(args.dir / f"table_{args.setting}.json", json.dumps(record, indent=1) + "\n")
 
 
-def describe_machine():
-    """The hardware in words."""
+def describe_machine(num_gpu):
+    """The hardware in words; `num_gpu` as in the arguments."""
     command = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
     try:
+        if num_gpu == 0:
+            raise OSError
         gpus = subprocess.run(command, capture_output=True, text=True, check=True, timeout=20).stdout.split("\n")
     except (OSError, subprocess.SubprocessError):
         gpus = []
@@ -125,71 +129,79 @@ def describe_machine():
 
 def shared_flags(args):
     """Flags that every training gets."""
-    keys = ("images_limit", "unpaired_limit", "eval_limit", "data_dir", "vgg_weights", "num_gpu")
+    keys = ("images_limit", "unpaired_limit", "eval_limit", "data_dir", "vgg_weights")
     flags = [f"--{key}={getattr(args, key)}" for key in keys if getattr(args, key) is not None]
-    flags += [f"--{key}={','.join(getattr(args, key))}" for key in ("tasks", "no_rotate") if getattr(args, key)]
-    return {"all": flags, "paper_batch": args.batch_size}
+    return flags + [f"--{key}={','.join(getattr(args, key))}" for key in ("tasks", "no_rotate") if getattr(args, key)]
 
 
-def plan_iterations(args, tasks, options, record):
-    """Fill in record["plan"]: iterations of every job, from its measured step where --seconds is given."""
+def plan_iterations(args, tasks, shared, record):
+    """Fill in record["plan"]: the step of every job, measured, and its iterations.
+
+    Returns:
+        {job: reason} of those whose step could not be measured.
+    """
     steps = {JOBS[name].speed_of: plan["step"] for name, plan in record["plan"].items()}
+    failures = {}
     for name in jobs_of(args.setting):
         if name in record["plan"]:
             continue
-        plan = {"iterations": args.num_iters, "step": None}
+        speed_of = JOBS[name].speed_of
+        try:
+            if speed_of not in steps:
+                steps[speed_of] = table_jobs.seconds_per_iteration(speed_of, shared, tasks)
+        except InputError as failure:
+            failures[name] = str(failure)
+            print(f"{name}: failed ({failure})", flush=True)
+            continue
+        step, iterations = steps[speed_of], args.num_iters
         if args.seconds:
-            try:
-                if (speed_of := JOBS[name].speed_of) not in steps:
-                    steps[speed_of] = table_jobs.seconds_per_iteration(speed_of, options, tasks)
-            except InputError as failure:
-                print(f"{name}: failed ({failure})")
-                continue
-            step = steps[speed_of]
             iterations = max(1, int(budget(args.setting, name, args.seconds, len(tasks)) / step))
-            plan = {"iterations": iterations, "step": step}
-            print(f"{name}: {step:.3g} s a step, {iterations} iterations", flush=True)
-        record["plan"][name] = plan
+        print(f"{name}: {step:.3g} s a step, {iterations} iterations", flush=True)
+        record["plan"][name] = {"iterations": iterations, "step": step}
         save_record(args, record)
+    return failures
 
 
-def train_jobs(args, tasks, options, record, seed):
-    """Train every job of one seed that is not finished.
+def train_jobs(args, tasks, shared, record, seed, failures):
+    """Train every job of one seed that is not finished and whose CIN-GAN has not failed.
 
     Returns:
         {job: reason} of those that failed.
     """
-    failures, names = {}, jobs_of(args.setting)
-    for number, name in enumerate(names):
-        runs, cin = job_runs(args, tasks, name, seed), JOBS[name].cin
-        plan = record["plan"].get(name)
-        if plan is None or cin in failures:
-            failures[name] = failures.get(cin, "its step could not be measured")
+    failures, names = dict(failures), jobs_of(args.setting)
+    for number, name in enumerate(names, 1):
+        cin = JOBS[name].cin
+        if cin in failures:
+            failures[name] = failures[cin]
+        if name in failures or is_finished(args, tasks, record, name, seed):
             continue
-        if all(RunFolder(run).finished(plan["iterations"]) for run in runs.values()):
-            continue
-        left = time_left(args, tasks, record, names[number:])
-        print(f"[seed {seed}, {number + 1}/{len(names)}] {name}: {plan['iterations']} iterations{left}", flush=True)
-        folder = seed_folder(args, seed)
-        command = table_jobs.training_arguments(
-            name, options, plan["iterations"], seed, folder / name, cin and folder / cin
-        )
+        iterations, folder = record["plan"][name]["iterations"], seed_folder(args, seed)
+        left = f"about {minutes_left(args, tasks, record, seed, failures):.0f} minutes left in all"
+        print(f"[seed {seed}, {number}/{len(names)}] {name}: {iterations} iterations; {left}", flush=True)
+        command = table_jobs.training_arguments(name, shared, iterations, seed, folder / name, cin and folder / cin)
         try:
             table_jobs.run_script(command, folder / name / "log.txt")
         except InputError as failure:
             failures[name] = str(failure)
-            print(f"{name}: failed ({failure})")
+            print(f"{name}: failed ({failure})", flush=True)
     return failures
 
 
-def time_left(args, tasks, record, names):
-    """How long the jobs will take, in words; a fifth is added for evaluation and starts."""
-    plans = [(name, record["plan"][name]) for name in names if name in record["plan"]]
-    if any(plan["step"] is None for _, plan in plans):
-        return ""
-    networks = {name: len(tasks) if JOBS[name].per_task else 1 for name, _ in plans}
-    seconds = 1.2 * sum(plan["step"] * plan["iterations"] * networks[name] for name, plan in plans)
-    return f"; about {seconds / 60:.0f} minutes left for this seed"
+def is_finished(args, tasks, record, name, seed):
+    """Whether all runs of a job of one seed are finished."""
+    iterations = record["plan"][name]["iterations"]
+    return all(RunFolder(run).finished(iterations) for run in job_runs(args, tasks, name, seed).values())
+
+
+def minutes_left(args, tasks, record, seed, failures):
+    """Minutes that the jobs of this seed and of those after it will take; a third is added for all but the steps."""
+    seconds = 0.0
+    for other in (s for s in record["seeds"] if s >= seed):
+        for name in jobs_of(args.setting):
+            if name not in failures and not is_finished(args, tasks, record, name, other):
+                networks = len(tasks) if JOBS[name].per_task else 1
+                seconds += record["plan"][name]["step"] * record["plan"][name]["iterations"] * networks
+    return 1.33 * seconds / 60
 
 
 def seed_folder(args, seed):
@@ -207,7 +219,7 @@ def job_runs(args, tasks, name, seed):
 def score_rows(args, tasks, record, seed, failures):
     """Restore the test images with every row of one seed and keep the scores in the record."""
     for row in ROWS[args.setting]:
-        cells = record["cells"].setdefault(row.label, {})
+        cells = record["cells"].setdefault(row.job, {})
         known = cells.get(str(seed), {})
         if known and not any("failed" in cell for cell in known.values()):
             continue
@@ -228,23 +240,23 @@ def score_cell(args, tasks, record, row, task, seed, failures):
             cell, first = score_filter(row.job, task)
         else:
             run, cin = job_runs(args, tasks, row.job, seed)[task.name], JOBS[row.job].cin
-            if row.job in failures and not RunFolder(run).finished(record["plan"][row.job]["iterations"]):
+            if row.job in failures:
                 raise InputError(failures[row.job])
             cell, first = score_generator(row, task, run, cin and job_runs(args, tasks, cin, seed)[task.name])
-    except InputError as failure:
-        return {"failed": str(failure)}
-    with written_whole(picture_path(args, row, task)) as beside:
+    except (InputError, OSError, ValueError, KeyError, RuntimeError) as failure:
+        return {"failed": f"{failure}" if isinstance(failure, InputError) else f"{type(failure).__name__}: {failure}"}
+    with written_whole(picture_path(args, row, task, seed)) as beside:
         np.save(beside, first)
     return cell
 
 
-def picture_path(args, row, task):
-    """Where the first test image as a row restores it is kept for the picture; the last seed's stays."""
-    return args.dir / f"table_{args.setting}_runs" / "pictures" / f"{row.job}_{task.name}.npy"
+def picture_path(args, row, task, seed):
+    """Where the first test image as a row of one seed restores it is kept for the picture."""
+    return seed_folder(args, seed) / "pictures" / f"{row.job}_{task.name}.npy"
 
 
-def write_tables(args, tasks, record):
-    """Write the Markdown table and the picture."""
+def write_tables(args, tasks, record, seed):
+    """Write the Markdown table, and the picture of one seed."""
     import tables
 
     names = [task.name for task in tasks]
@@ -252,8 +264,8 @@ def write_tables(args, tasks, record):
     pictures = {}
     for row in ROWS[args.setting]:
         for task in tasks:
-            if picture_path(args, row, task).is_file():
-                pictures[row.label, task.name] = np.load(picture_path(args, row, task))
+            if picture_path(args, row, task, seed).is_file():
+                pictures[row.label, task.name] = np.load(picture_path(args, row, task, seed))
     tables.save_picture(args.dir / f"table_{args.setting}.png", args.setting, tasks, pictures)
 
 

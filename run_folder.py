@@ -108,25 +108,26 @@ class RunFolder:
         return sorted((self.path / "checkpoints").glob("[0-9]*.npz"))
 
     def finished(self, num_iters):
-        """Whether a generator stands here after that many iterations or more, and their evaluation was logged."""
+        """Whether a generator stands here after exactly that many iterations, and their evaluation was logged."""
         try:
             with open(self.path / "log.csv", newline="") as file:
                 done = max(int(row["iteration"]) for row in csv.DictReader(file))
         except (OSError, ValueError, KeyError):
             return False
-        return done >= num_iters and (self.path / "generator.h5").is_file()
+        return done == num_iters and (self.path / "generator.h5").is_file()
 
-    def save_checkpoint(self, iteration, variables, state):
+    def save_checkpoint(self, iteration, variables, state, seconds=0.0):
         """Save everything that training needs to go on; the last two checkpoints are kept.
 
         Args:
             iteration: number of finished iterations.
             variables: {name: list of variables}.
             state: plain values that must agree on resume.
+            seconds: of training so far.
         """
         arrays = {f"{name}/{i}": np.asarray(v) for name, group in variables.items() for i, v in enumerate(group)}
         with written_whole(self.path / "checkpoints" / f"{iteration:06d}.npz") as beside, open(beside, "wb") as file:
-            np.savez(file, iteration=iteration, state=json.dumps(state), **arrays)
+            np.savez(file, iteration=iteration, seconds=seconds, state=json.dumps(state), **arrays)
         for old in self.checkpoints()[:-KEEP_CHECKPOINTS]:
             old.unlink()
 
@@ -134,7 +135,7 @@ class RunFolder:
         """Load the newest checkpoint into the variables.
 
         Returns:
-            The number of finished iterations.
+            (number of finished iterations, seconds of training that they took).
 
         Raises:
             InputError: the checkpoint was made with other arguments or another network.
@@ -145,7 +146,7 @@ class RunFolder:
             for name, group in variables.items():
                 for i, variable in enumerate(group):
                     variable.assign(stored[f"{name}/{i}"])
-            return int(stored["iteration"])
+            return int(stored["iteration"]), float(stored["seconds"])
 
 
 def _check_same_state(path, stored, state):

@@ -1,11 +1,12 @@
 """The trainings of the tables as commands: run, measured, resumed, and known to be finished."""
 
 import csv
-import itertools
+import signal
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -14,39 +15,70 @@ from errors import InputError
 from table_rows import JOBS
 
 
+class Shared(NamedTuple):
+    """What all trainings of a table have in common: flags, GPUs (None: all), --batch_size of recipe `paper`."""
+
+    flags: list[str]
+    num_gpu: int | None
+    paper_batch: int
+
+
 def run_script(arguments, log):
-    """Run a training script; its output goes to `log`.
+    """Run a training script; its output goes to the end of `log`.
 
     Raises:
-        KeyboardInterrupt: it was stopped by a signal.
+        KeyboardInterrupt: a signal stopped it or this process; it has been waited for, so that it could save.
         InputError: it failed; the message is its own last line.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
-    with open(log, "a") as file:
+    with open(log, "ab") as file:
+        start = file.tell()
         command = [sys.executable, str(SCRIPT_DIR / arguments[0]), *arguments[1:]]
-        code = subprocess.run(command, stdout=file, stderr=subprocess.STDOUT, check=False).returncode
-    if code in (130, 143, -2, -15):
+        # In a session of its own a Ctrl-C reaches it once, passed on from here: a second one would stop its saving.
+        process = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT, start_new_session=True)
+        code, stopped = _wait(process)
+    if stopped or code in (130, 143, -signal.SIGINT, -signal.SIGTERM):
         raise KeyboardInterrupt
     if code:
-        lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
-        raise InputError(lines[-1].removeprefix("error: ") if lines else f"exit code {code}")
+        lines = [line for line in log.read_bytes()[start:].decode(errors="replace").splitlines() if line.strip()]
+        reason = f"ended by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+        raise InputError(lines[-1].removeprefix("error: ") if lines and code > 0 else reason)
 
 
-def training_arguments(name, options, iterations, seed, folder, cin_folder=None):
+def _wait(process):
+    """(exit code, whether a signal came); signals are passed on to the process."""
+    stopped = []
+
+    def pass_on(number, frame):
+        stopped.append(number)
+        process.send_signal(number)
+
+    previous = {n: signal.signal(n, pass_on) for n in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    try:
+        return process.wait(), bool(stopped)
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+def training_arguments(name, shared, iterations, seed, folder, cin_folder=None):
     """The command of a job: script, flags.
 
     Args:
         name: of the job.
-        options: flags of all jobs, and "--batch_size" of recipe paper's under "paper".
+        shared: `Shared`.
         iterations, seed: of the run.
         folder: its --dir.
         cin_folder: --dir of the CIN-GAN that it uses.
     """
     job = JOBS[name]
-    flags = [*options["all"], f"--num_iters={iterations}", f"--seed={seed}", f"--dir={folder}"]
+    flags = [*shared.flags, f"--num_iters={iterations}", f"--seed={seed}", f"--dir={folder}"]
     flags += [f"--eval_every={-(-iterations // 3)}", "--save_every=1000"]
+    if shared.num_gpu is not None:
+        # A baseline uses one GPU at most.
+        flags.append(f"--num_gpu={min(shared.num_gpu, 1) if job.per_task else shared.num_gpu}")
     if "--recipe=paper" in job.command:
-        flags.append(f"--batch_size={options['paper_batch']}")
+        flags.append(f"--batch_size={shared.paper_batch}")
     if cin_folder:
         flags.append(f"--cin_generator_path={cin_folder / JOBS[job.cin].folder / 'generator.h5'}")
     if any(folder.glob(f"{job.folder}/**/checkpoints/*.npz")):
@@ -62,7 +94,7 @@ def read_log(run):
         return [{key: float(value) for key, value in row.items() if value} for row in csv.DictReader(file)]
 
 
-def seconds_per_iteration(name, options, tasks):
+def seconds_per_iteration(name, shared, tasks):
     """Measure a job's step on a few rows of the data: the mean after the first third, compilation left out."""
     job = JOBS[name]
     with tempfile.TemporaryDirectory() as folder:
@@ -72,19 +104,17 @@ def seconds_per_iteration(name, options, tasks):
                 some = np.stack([images[i] for i in range(min(len(images), 4))])
                 np.save(folder / f"{task.name}_{kind}.npy", some)
                 np.save(folder / f"{task.name}_{kind}_test.npy", some[:1])
-        few = {**options, "all": [*options["all"], f"--data_dir={folder}", "--images_limit=-1"]}
-        if job.per_task:
-            few["all"].append(f"--tasks={tasks[0].name}")
-        run_script(training_arguments(name, few, job.probe, 0, folder), folder / "log.txt")
+        few = [*shared.flags, f"--data_dir={folder}", "--images_limit=-1"]
+        few += [f"--tasks={tasks[0].name}"] * job.per_task
+        run_script(training_arguments(name, shared._replace(flags=few), job.probe, 0, folder), folder / "log.txt")
         run = folder / job.folder / (tasks[0].name if job.per_task else "")
         return seconds_per_logged_iteration(read_log(run))
 
 
 def seconds_per_logged_iteration(log):
-    """Mean step between the rows of a log: what comes before its first row, compilation too, is left out.
+    """Mean step between the first row of a log and its last: what comes before the first, compilation too, is left out.
 
-    Where a run was resumed its clock starts again; those rows are passed over. A log of one row gives its own mean.
+    A log of one row gives its own mean.
     """
-    pairs = [(a, b) for a, b in itertools.pairwise(log) if b["seconds"] > a["seconds"]]
-    pairs = pairs or [({"seconds": 0.0, "iteration": 0.0}, log[-1])]
-    return sum(b["seconds"] - a["seconds"] for a, b in pairs) / sum(b["iteration"] - a["iteration"] for a, b in pairs)
+    first, last = (log[0] if len(log) > 1 else {"seconds": 0.0, "iteration": 0.0}), log[-1]
+    return (last["seconds"] - first["seconds"]) / (last["iteration"] - first["iteration"])

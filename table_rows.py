@@ -23,9 +23,8 @@ class Job(NamedTuple):
     probe: int
 
 
-def _baseline(name, folder, probe, *flags):
-    method = name.removesuffix("_augmented")
-    return Job(("train_baseline.py", f"--method={method}", *flags), folder, True, None, name, probe)
+def _baseline(method, folder, probe, *flags):
+    return Job(("train_baseline.py", f"--method={method}", *flags), folder, True, None, method, probe)
 
 
 def _cgan(recipe, probe, cin=None, *flags):
@@ -39,18 +38,18 @@ def _cin(recipe, probe):
 
 
 JOBS = {
-    "care": _baseline("care", "CARE_results", 60),
-    "care_augmented": _baseline("care_augmented", "CARE_results", 60, "--augment"),
-    "deblurgan": _baseline("deblurgan", "DeblurGAN_results", 12),
-    "cyclegan": _baseline("cyclegan", "CycleGAN_results", 12),
-    "cin_paper": _cin("paper", 3),
-    "cin_tuned": _cin("tuned", 30),
-    "paper": _cgan("paper", 6),
-    "paper_cin": _cgan("paper", 6, "cin_paper"),
-    "paper_unpaired": _cgan("paper", 6, "cin_paper", "--alpha=1"),
-    "tuned": _cgan("tuned", 60),
-    "tuned_cin": _cgan("tuned", 60, "cin_tuned"),
-    "tuned_unpaired": _cgan("tuned", 60, "cin_tuned", "--alpha=1"),
+    "care": _baseline("care", "CARE_results", 90),
+    "care_augmented": _baseline("care", "CARE_results", 90, "--augment"),
+    "deblurgan": _baseline("deblurgan", "DeblurGAN_results", 30),
+    "cyclegan": _baseline("cyclegan", "CycleGAN_results", 18),
+    "cin_paper": _cin("paper", 4),
+    "cin_tuned": _cin("tuned", 90),
+    "paper": _cgan("paper", 9),
+    "paper_cin": _cgan("paper", 9, "cin_paper"),
+    "paper_unpaired": _cgan("paper", 9, "cin_paper", "--alpha=1"),
+    "tuned": _cgan("tuned", 150),
+    "tuned_cin": _cgan("tuned", 150, "cin_tuned"),
+    "tuned_unpaired": _cgan("tuned", 150, "cin_tuned", "--alpha=1"),
 }
 
 

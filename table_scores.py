@@ -1,5 +1,7 @@
 """Scores of one row of a table on the test images of one task: a trained generator's, or a filter's."""
 
+import json
+
 import numpy as np
 
 import filters
@@ -17,30 +19,28 @@ def score_images(restored, task):
         InputError: a restored image is not finite.
     """
     rows = []
-    for image, y in zip(restored, task.test_y, strict=True):
+    for image, y, row in zip(restored, task.test_y, task.test_y.rows, strict=True):
         if not np.isfinite(image).all():
             raise InputError("restored images hold NaN or infinite values: the training diverged")
         scores = {"affine": affine_metric(image, y), "paper": paper_metric(image, y)}
-        rows.append({f"{name}_{key}": value for name, values in scores.items() for key, value in values.items()})
+        scores = {f"{name}_{key}": value for name, values in scores.items() for key, value in values.items()}
+        rows.append({"row": int(row), **scores})
     return rows
 
 
 def score_filter(name, task):
-    """Scores of the input itself, total variation or BM3D.
+    """Scores of the input itself, total variation or BM3D, its strength fitted on the training pairs.
 
     Returns:
         (cell, the first restored image).
     """
-    if name == "bm3d":
-        restore = filters.bm3d
-    elif name == "total_variation":
-        weight = filters.fit_total_variation(task)
-        restore = lambda image: filters.total_variation(image, weight)  # noqa: E731
+    if name == "input":
+        restored, found = list(task.test_x), {}
     else:
-        restore = np.asarray
-    restored = [restore(image) for image in task.test_x]
-    cell = {"images": score_images(restored, task)}
-    return (cell | {"weight": weight} if name == "total_variation" else cell), restored[0]
+        function, strengths = filters.FILTERS[name]
+        strength = filters.fit(function, strengths, task)
+        restored, found = [function(image, strength) for image in task.test_x], {"strength": strength}
+    return {"images": score_images(restored, task), **found}, restored[0]
 
 
 def score_generator(row, task, run, cin_run):
@@ -67,6 +67,7 @@ def score_generator(row, task, run, cin_run):
         "run": run.name,
         "seconds": training_seconds(log),
         "iterations": log[-1]["iteration"],
+        "batch_size": json.loads((run / "args.json").read_text())["arguments"]["batch_size"],
         "parameters": model.count_params(),
         "last_third": last_third(log, task.name),
     }
@@ -81,7 +82,9 @@ def training_seconds(log):
 
 
 def last_third(log, name):
-    """Gain in affine PSNR, dB, over the last third of a training, from its log."""
+    """Gain in affine PSNR, dB, over about the last third of a training, from its log; None where it cannot be told."""
     key, end = f"affine_psnr_{name}", log[-1]["iteration"]
-    before = [row for row in log if row["iteration"] <= 0.7 * end and key in row]
-    return log[-1][key] - before[-1][key] if before else 0.0
+    earlier = [row for row in log[:-1] if key in row]
+    if not earlier:
+        return None
+    return log[-1][key] - min(earlier, key=lambda row: abs(row["iteration"] - 2 / 3 * end))[key]

@@ -10,60 +10,68 @@ from table_rows import PUBLISHED, ROWS
 STILL_IMPROVING = 0.2  # dB of affine PSNR in the last third of a training
 
 
-def scores(cells, task, metric):
-    """(images, seeds) array of one metric of one row; None where no seed has finished.
+def seed_means(cells, task, metric):
+    """{seed: mean over the test images} of one metric of one row, for the seeds that finished.
 
     Args:
         cells: {seed: {task: cell}} of the row, a cell holding "images" (a list of dicts of scores) or "failed".
         task: name.
         metric: "affine_psnr", for example.
     """
-    found = [cell[task]["images"] for cell in cells.values() if "images" in cell.get(task, {})]
-    return np.array([[image[metric] for image in images] for images in found]).T if found else None
+    return {seed: np.mean([i[metric] for i in c[task]["images"]]) for seed, c in cells.items() if _done(c, task)}
+
+
+def image_means(cells, task, metric, seeds):
+    """{image: mean over seeds} of one metric of one row; images that seeds split off differently stand alone."""
+    found = {}
+    for seed in seeds:
+        for image in cells[seed][task]["images"]:
+            found.setdefault(image["row"], []).append(image[metric])
+    return {image: np.mean(values) for image, values in found.items()}
+
+
+def _done(cell_of, task):
+    return "images" in cell_of.get(task, {})
 
 
 def cell_text(cells, task, metric):
     """`PSNR / SSIM` of a cell, with deviations over seeds where there are several; the reason where it failed."""
-    psnr, ssim = (scores(cells, task, f"{metric}_{key}") for key in ("psnr", "ssim"))
-    if psnr is None:
-        reasons = {cell[task]["failed"] for cell in cells.values() if "failed" in cell.get(task, {})}
-        return f"failed: {'; '.join(sorted(reasons))}" if reasons else "not run"
-    means = psnr.mean(axis=0), ssim.mean(axis=0)
-    spread = psnr.shape[1] > 1
-    texts = [f"{values.mean():.{digits}f}" for values, digits in zip(means, (2, 3), strict=True)]
-    if spread:
-        texts = [
-            f"{text} ± {values.std(ddof=1):.{digits}f}"
-            for text, values, digits in zip(texts, means, (2, 3), strict=True)
-        ]
-    improving = any(cell[task].get("last_third", 0) > STILL_IMPROVING for cell in cells.values() if task in cell)
+    reasons = {cell[task]["failed"] for cell in cells.values() if "failed" in cell.get(task, {})}
+    means = [list(seed_means(cells, task, f"{metric}_{key}").values()) for key in ("psnr", "ssim")]
+    if not means[0]:
+        return f"failed: {'; '.join(sorted(reasons)).replace('|', '/')}" if reasons else "not run"
+    texts = [f"{np.mean(values):.{digits}f}" for values, digits in zip(means, (2, 3), strict=True)]
+    if len(means[0]) > 1:
+        spreads = [f"{np.std(values, ddof=1):.{digits}f}" for values, digits in zip(means, (2, 3), strict=True)]
+        texts = [f"{text} ± {spread}" for text, spread in zip(texts, spreads, strict=True)]
+    gains = [cell[task].get("last_third", 0) for cell in cells.values() if _done(cell, task)]
+    improving = any(gain is None or gain > STILL_IMPROVING for gain in gains)
     failed = sum("failed" in cell.get(task, {}) for cell in cells.values())
-    return (
-        " / ".join(texts)
-        + (" †" if improving else "")
-        + (f" ({failed} of {len(cells)} seeds failed)" if failed else "")
-    )
+    notes = (" †" if improving else "") + (f" ({failed} of {len(cells)} seeds failed)" if failed else "")
+    return " / ".join(texts) + notes
 
 
 def significance(setting, cells, task, ours):
-    """How a row of ours differs from the best of the others: `+0.41 dB, p 2e-05` (Wilcoxon, paired by test image).
+    """How a row of ours differs from the best of the others: `+0.41 dB to CARE, p 2e-05` (Wilcoxon, by test image).
 
     Args:
         setting: "A" or "B".
-        cells: {row label: {seed: {task: cell}}}.
+        cells: {job: {seed: {task: cell}}}.
         task: name.
-        ours: label of the row.
+        ours: job of the row.
     """
-    others = [scores(cells.get(row.label, {}), task, "affine_psnr") for row in ROWS[setting] if not row.ours]
-    others = [other.mean(axis=1) for other in others if other is not None]
-    mine = scores(cells.get(ours, {}), task, "affine_psnr")
-    if mine is None or not others:
+    means = {row: seed_means(cells.get(row.job, {}), task, "affine_psnr") for row in ROWS[setting] if not row.ours}
+    means = {row: list(values.values()) for row, values in means.items() if values}
+    mine = seed_means(cells.get(ours, {}), task, "affine_psnr")
+    if not mine or not means:
         return "-"
-    best = max(others, key=np.mean)
-    difference = mine.mean(axis=1) - best
+    best = max(means, key=lambda row: np.mean(means[row]))
+    seeds = [seed for seed in mine if _done(cells[best.job].get(seed, {}), task)]
+    pair = [image_means(cells[job], task, "affine_psnr", seeds) for job in (ours, best.job)]
+    difference = np.array([pair[0][image] - pair[1][image] for image in pair[0]])
     # A test of so few pairs, or of equal ones, says nothing.
     p_value = f"p {wilcoxon(difference).pvalue:.1g}" if len(difference) > 5 and difference.any() else "p -"
-    return f"{difference.mean():+.2f} dB, {p_value}"
+    return f"{difference.mean():+.2f} dB to {best.label}, {p_value}" if seeds else "-"
 
 
 def table_text(setting, names, record):
@@ -74,14 +82,17 @@ def table_text(setting, names, record):
         names: of the tasks.
         record: what reproduce_tables.py saves as JSON.
     """
-    cells = record["cells"]
+    wanted = [str(seed) for seed in record["seeds"]]
+    cells = {job: {s: own[s] for s in wanted if s in own} for job, own in record["cells"].items()}
+    seeds = [seed for seed in wanted if any(seed in own for own in cells.values())]
     lines = [f"# Table {setting}: {TITLES[setting]}", ""]
-    seeds = ", ".join(map(str, record["seeds"]))
-    lines += [f"`{record['command']}`", "", f"{record['machine']}; seeds {seeds}. {record['data']}.", ""]
+    lines += [f"`{record['command']}`", "", f"{record['machine']}; seeds {', '.join(seeds)}. {record['data']}.", ""]
     lines += [
-        f"PSNR dB / SSIM, mean over the test images{', ± deviation over seeds' if len(record['seeds']) > 1 else ''}. "
-        "† still improving: more than 0.2 dB in the last third of its training. Seconds are those of the training "
-        "steps of one seed, compilation and evaluation left out, over all tasks' networks. " + NOTES[setting],
+        f"PSNR dB / SSIM, mean over the test images{', ± deviation over seeds' if len(seeds) > 1 else ''}. "
+        "† still improving: more than 0.2 dB in about the last third of its training. Seconds are those of the "
+        "training steps of one seed as they were measured, compilation and evaluation left out, over all tasks' "
+        "networks: other work on the machine lengthens them, and changes no result. Iterations are those of each "
+        "network, times its batch. " + NOTES[setting],
     ]
     lines += ["", *_metric_table(setting, names, cells, "affine")]
     lines += ["", *_metric_table(setting, names, cells, "paper")]
@@ -93,8 +104,8 @@ def table_text(setting, names, record):
 
 TITLES = {"A": "few real pairs", "B": "no real pairs"}
 NOTES = {
-    "A": "CIN-GAN's training comes on top of the budget. CARE, augmented: with our crops, flips, turns, averaged weights "
-    "and eight-fold averaging.",
+    "A": "CIN-GAN's training comes on top of the budget. CARE, augmented: with our crops, flips, turns, averaged "
+    "weights and eight-fold averaging.",
     "B": "CIN-GAN's training is half of its row's budget.",
 }
 
@@ -105,31 +116,28 @@ def _metric_table(setting, names, cells, metric):
     heads += ["against the best other row", "seconds", "iterations", "parameters"] if affine else []
     lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
     for row in ROWS[setting]:
-        own = cells.get(row.label, {})
+        own = cells.get(row.job, {})
         if not own:
             continue
         values = [row.label, *(cell_text(own, name, metric) for name in names)]
         if affine:
-            compared = [significance(setting, cells, name, row.label) for name in names] if row.ours else ["-"]
+            compared = [significance(setting, cells, name, row.job) for name in names] if row.ours else ["-"]
             values += ["; ".join(compared), *_costs(own)]
         lines.append(f"| {' | '.join(values)} |")
     return lines
 
 
 def _costs(cells):
-    """Seconds, iterations and parameters of a row, as text."""
-    found = [cell for by_task in cells.values() for cell in by_task.values() if "seconds" in cell]
-    if not found:
+    """Seconds, iterations and parameters of a row, as text, from the first seed that all tasks finished."""
+    whole = [list(c.values()) for c in cells.values() if all("seconds" in cell for cell in c.values())]
+    if not whole:
         return ["-"] * 3
-    first = next(iter(cells.values()))
-    runs = {cell["run"]: cell for cell in first.values() if "run" in cell}
-    seconds = f"{sum(cell['seconds'] for cell in runs.values()):.0f}"
-    cin = next((cell["cin_seconds"] for cell in runs.values() if cell.get("cin_seconds")), None)
-    if cin:
-        seconds += f" + {cin:.0f} CIN-GAN"
-    parameters = sum(cell["parameters"] for cell in runs.values())
-    iterations = " / ".join(f"{cell['iterations']:.0f}" for cell in runs.values())
-    return [seconds, iterations, f"{parameters / 1e6:.2f} M"]
+    runs = list({cell["run"]: cell for cell in whole[0]}.values())
+    seconds = f"{sum(cell['seconds'] for cell in runs):.0f}"
+    if "cin_seconds" in runs[0]:
+        seconds += f" + {runs[0]['cin_seconds']:.0f} CIN-GAN"
+    iterations = " / ".join(f"{cell['iterations']:.0f} x {cell['batch_size']}" for cell in runs)
+    return [seconds, iterations, f"{sum(cell['parameters'] for cell in runs) / 1e6:.2f} M"]
 
 
 def save_picture(path, setting, tasks, pictures):

@@ -46,20 +46,23 @@ def main(args):
     tasks = launch.load_tasks(args)
     runs = [RunFolder(args.dir / baseline.folder / task.name) for task in tasks]
     if args.resume and not any(run.checkpoints() for run in runs):
-        runs[0].check(resume=True, overwrite=False)
-    for run in runs:
-        run.check(args.resume and bool(run.checkpoints()), args.overwrite)
+        runs[0].check(resume=True, overwrite=args.overwrite)
+    # A task that was killed before its first checkpoint starts anew, its folder kept under another name.
+    resumes = [args.resume and bool(run.checkpoints()) for run in runs]
+    overwrites = [args.overwrite or (args.resume and not resume) for resume in resumes]
+    for run, resume, overwrite in zip(runs, resumes, overwrites, strict=True):
+        run.check(resume, overwrite)
     if args.method != "care":
         args.no_rotate = [task.name for task in tasks]
     if args.max_seconds:
         args.max_seconds /= len(tasks)
-    for task, run in zip(tasks, runs, strict=True):
-        resume = args.resume and bool(run.checkpoints())
+    for task, run, resume, overwrite in zip(tasks, runs, resumes, overwrites, strict=True):
         if resume and run.finished(args.num_iters):
             print(f"{run.path} is finished")
             continue
         print(f"--- {baseline.name}, {task.name}")
-        code = train_task(argparse.Namespace(**{**vars(args), "resume": resume}), baseline, task, run)
+        task_args = argparse.Namespace(**{**vars(args), "resume": resume, "overwrite": overwrite})
+        code = train_task(task_args, baseline, task, run)
         if code:
             return code
     return 0
@@ -73,13 +76,12 @@ def importable(name):
 def train_task(args, baseline, task, run):
     """Train the network of one task; returns the exit code."""
     patch = launch.choose_patch([task], baseline.patch, baseline)
-    strategy = launch.start_devices(args, baseline.name, patch, baseline.gflop)
+    strategy = launch.start_devices(args, baseline.name, patch, baseline.gflop, most_gpus=1)
     import keras
 
     import baselines
     from evaluation import Evaluator
 
-    keras.backend.clear_session()
     normalization = fit_normalization(args, task)
     with strategy.scope():
         features = launch.load_features(args.vgg_weights) if args.method == "deblurgan" else None
@@ -88,7 +90,10 @@ def train_task(args, baseline, task, run):
     defaults = {action.dest: action.default for action in make_parser()._actions}
     batches = make_batches(args, task, normalization, patch)
     evaluator = Evaluator([task], metadata)
-    return launch.run_training(args, defaults, run, strategy, method, batches, evaluator, baseline.linear)
+    code = launch.run_training(args, defaults, run, strategy, method, batches, evaluator, baseline.linear)
+    # After the task and not before: it resets the precision too.
+    keras.backend.clear_session()
+    return code
 
 
 def fit_normalization(args, task):

@@ -2,6 +2,7 @@
 
 import signal
 import time
+from contextlib import contextmanager
 
 import numpy as np
 import tensorflow as tf
@@ -83,29 +84,50 @@ class LossMeans:
         self.count += 1
 
     def means(self):
+        """Waits for the device, which runs behind the host."""
         return {name: float(total) / max(self.count, 1) for name, total in self.totals.items()}
 
 
-def train(gan, batches, strategy, start, limits, evaluate, save):
+class TrainingClock:
+    """Seconds of training alone: it stands still while a run is evaluated and saved.
+
+    Args:
+        seconds: of training before a resume.
+    """
+
+    def __init__(self, seconds):
+        self._began = time.monotonic() - seconds
+
+    def seconds(self):
+        return time.monotonic() - self._began
+
+    @contextmanager
+    def stopped(self):
+        began = time.monotonic()
+        yield
+        self._began += time.monotonic() - began
+
+
+def train(gan, batches, strategy, start, trained, limits, evaluate, save):
     """Train from iteration `start`, evaluating and saving on the way and at the end.
 
     Args:
-        gan: a `gans.GAN`.
+        gan: a `gans.Method`.
         batches: callable from the iteration to the global batch; has `batch_size`.
         strategy: the tf.distribute strategy that `gan` was built under.
         start: number of finished iterations.
+        trained: seconds that they took.
         limits: has num_iters, max_seconds, eval_every and save_every.
         evaluate: called with (finished iterations, mean losses, seconds of training alone).
-        save: called with the number of finished iterations.
+        save: called with (finished iterations, seconds of training alone).
 
     Returns:
         (finished iterations, exit code): 0, or 130 / 143 after Ctrl-C / SIGTERM.
     """
     step = compile_step(strategy, gan)
     data = iter(distribute_batches(strategy, batches, start, limits.num_iters)) if start < limits.num_iters else None
-    means, began, shown, done = LossMeans(), time.monotonic(), 0.0, start
+    means, clock, began, shown, done = LossMeans(), TrainingClock(trained), time.monotonic(), 0.0, start
     evaluated = saved = None
-    beside = 0.0  # seconds of evaluating and saving
     bar = progress_bar(total=limits.num_iters, initial=start, unit="it")
     with StopSignal() as stop, bar:
         while done < limits.num_iters and not stop.number:
@@ -118,19 +140,21 @@ def train(gan, batches, strategy, start, limits, evaluate, save):
             bar.update()
             if limits.max_seconds and elapsed >= limits.max_seconds:
                 break
-            if done % limits.eval_every == 0:
-                evaluate(done, means.means(), elapsed - beside)
-                means, evaluated = LossMeans(), done
-            if done % limits.save_every == 0:
-                save(done)
-                saved = done
-            beside += time.monotonic() - began - elapsed
-    trained = time.monotonic() - began - beside
+            if done % limits.eval_every == 0 or done % limits.save_every == 0:
+                losses, seconds = means.means(), clock.seconds()
+                with clock.stopped():
+                    if done % limits.eval_every == 0:
+                        evaluate(done, losses, seconds)
+                        means, evaluated = LossMeans(), done
+                    if done % limits.save_every == 0:
+                        save(done, seconds)
+                        saved = done
+    losses, seconds = means.means(), clock.seconds()
     # Saved before the last evaluation: should that fail or be interrupted, the training is not lost.
     if saved != done:
-        save(done)
+        save(done, seconds)
     if evaluated != done and not stop.number:
-        evaluate(done, means.means(), trained)
+        evaluate(done, losses, seconds)
     return done, stop.exit_code
 
 

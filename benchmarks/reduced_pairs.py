@@ -27,18 +27,18 @@ def cut(x, y, size):
 
 def main(args):
     args.output.mkdir(parents=True, exist_ok=True)
-    for path in sorted(args.data_dir.glob("*_X*.npy")):
-        partner = path.name.replace("_X", "_Y")
-        x, y = np.load(path), np.load(args.data_dir / partner)
-        x, y = cut(x, y, args.size)
-        np.save(args.output / path.name, x)
-        np.save(args.output / partner, y)
-        print(f"{path.name}, {partner}: {x.shape}")
+    for ending in (".npy", "_test.npy"):
+        for path in sorted(args.data_dir.glob(f"*_X{ending}")):
+            partner = path.name.removesuffix(f"_X{ending}") + f"_Y{ending}"
+            x, y = cut(np.load(path), np.load(args.data_dir / partner), args.size)
+            np.save(args.output / path.name, x)
+            np.save(args.output / partner, y)
+            print(f"{path.name}, {partner}: {x.shape}")
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data_dir", type=Path, required=True)
     parser.add_argument("--output", type=Path, required=True)
-    parser.add_argument("--size", type=int, default=32)
+    parser.add_argument("--size", type=int, default=32, help="pixels; at most an image's side")
     main(parser.parse_args())

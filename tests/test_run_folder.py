@@ -47,10 +47,10 @@ def test_checkpoints_restore_every_variable_and_old_ones_go(tmp_path):
     run = RunFolder(tmp_path)
     run.create(resume=False, overwrite=False)
     for iteration in (1, 2, 3):
-        run.save_checkpoint(iteration, {"a": [Variable([iteration, 5])], "b": [Variable(iteration)]}, {"seed": 1})
+        run.save_checkpoint(iteration, {"a": [Variable([iteration, 5])], "b": [Variable(iteration)]}, {"seed": 1}, 7.5)
     assert len(run.checkpoints()) == KEEP_CHECKPOINTS
     a, b = Variable([0, 0]), Variable(0)
-    assert run.load_checkpoint({"a": [a], "b": [b]}, {"seed": 1}) == 3
+    assert run.load_checkpoint({"a": [a], "b": [b]}, {"seed": 1}) == (3, 7.5)
     assert a.value.tolist() == [3, 5] and b.value == 3
 
 

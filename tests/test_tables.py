@@ -1,6 +1,10 @@
 """reproduce_tables.py: fair budgets, honest cells, and a whole table from trainings that are stood in for."""
 
 import json
+import os
+import signal
+import threading
+import time
 from pathlib import Path
 
 import keras
@@ -24,7 +28,8 @@ RNG = np.random.default_rng(0)
 
 
 def images(psnr, ssim=0.5):
-    return [{"affine_psnr": p, "affine_ssim": ssim, "paper_psnr": p, "paper_ssim": ssim} for p in psnr]
+    scores = ({"affine_psnr": p, "affine_ssim": ssim, "paper_psnr": p, "paper_ssim": ssim} for p in psnr)
+    return [{"row": i, **values} for i, values in enumerate(scores)]
 
 
 def cells_of(*seeds, **extra):
@@ -53,16 +58,27 @@ def test_a_cin_gan_comes_before_the_cgan_that_uses_it(setting):
 def test_significance_is_scipys_wilcoxon_against_the_best_other_row():
     """Seeds are averaged first; the best other row is the one with the highest mean, not the first."""
     best, mine = RNG.normal(25, 1, 12), RNG.normal(26, 1, (2, 12))
-    cells = {"input": cells_of(best - 3), "CARE": cells_of(best), "cGAN `tuned`": cells_of(*mine)}
-    cells["cGAN `paper`"] = cells_of(best + 9)  # ours too: not compared with
+    cells = {"input": cells_of(best - 3, best), "care": cells_of(best, best), "tuned": cells_of(*mine)}
+    cells["paper"] = cells_of(best + 9)  # ours too: not compared with
     difference = mine.mean(axis=0) - best
-    expected = f"{difference.mean():+.2f} dB, p {wilcoxon(mine.mean(axis=0), best).pvalue:.1g}"
-    assert tables.significance("A", cells, "A", "cGAN `tuned`") == expected
+    expected = f"{difference.mean():+.2f} dB to CARE, p {wilcoxon(mine.mean(axis=0), best).pvalue:.1g}"
+    assert tables.significance("A", cells, "A", "tuned") == expected
+
+
+def test_only_seeds_that_both_rows_have_are_compared():
+    cells = {"care": cells_of([20.0] * 6), "tuned": cells_of(np.arange(21.0, 27), [90.0] * 6)}
+    assert tables.significance("A", cells, "A", "tuned").startswith("+3.50 dB")
+
+
+def test_images_that_seeds_split_off_differently_are_not_averaged():
+    cells = cells_of([20, 30], [40, 50])
+    cells["1"]["A"]["images"][1]["row"] = 7
+    assert tables.image_means(cells, "A", "affine_psnr", ["0", "1"]) == {0: 30, 1: 30, 7: 50}
 
 
 def test_significance_of_few_images_is_not_claimed():
-    cells = {"CARE": cells_of([20.0] * 5), "cGAN `tuned`": cells_of([30.0] * 5)}
-    assert tables.significance("A", cells, "A", "cGAN `tuned`") == "+10.00 dB, p -"
+    cells = {"care": cells_of([20.0] * 5), "tuned": cells_of([30.0] * 5)}
+    assert tables.significance("A", cells, "A", "tuned") == "+10.00 dB to CARE, p -"
 
 
 def test_cell_gives_mean_and_deviation_over_seeds():
@@ -73,7 +89,15 @@ def test_cell_gives_mean_and_deviation_over_seeds():
 
 def test_cell_that_still_improves_is_marked():
     assert tables.cell_text(cells_of([20, 22], last_third=0.5), "A", "affine").endswith(" †")
+    assert tables.cell_text(cells_of([20, 22], last_third=None), "A", "affine").endswith(" †"), "cannot be told"
     assert not tables.cell_text(cells_of([20, 22], last_third=0.1), "A", "affine").endswith(" †")
+
+
+@pytest.mark.parametrize(("iterations", "expected"), [([4, 8, 10], 2.0), ([15, 30, 45], 15.0), ([1], None)])
+def test_last_third_is_from_the_evaluation_nearest_to_it(iterations, expected):
+    from table_scores import last_third
+
+    assert last_third([{"iteration": i, "affine_psnr_A": float(i)} for i in iterations], "A") == expected
 
 
 def test_failed_cell_says_why():
@@ -84,15 +108,15 @@ def test_failed_cell_says_why():
 
 
 def test_step_is_the_mean_between_log_rows():
-    """The first row holds the compilation; a clock that starts again after --resume is passed over."""
-    log = [{"iteration": i, "seconds": s} for i, s in ((10, 60.0), (20, 65.0), (30, 4.0), (40, 10.0))]
-    assert table_jobs.seconds_per_logged_iteration(log) == pytest.approx((5 + 6) / 20)
+    """The first row holds the compilation."""
+    log = [{"iteration": i, "seconds": s} for i, s in ((10, 60.0), (20, 65.0), (40, 71.0))]
+    assert table_jobs.seconds_per_logged_iteration(log) == pytest.approx((5 + 6) / 30)
     assert table_jobs.seconds_per_logged_iteration(log[:1]) == pytest.approx(6)
 
 
 def test_total_variation_is_fitted_on_the_training_pairs(pair_folder):
     task = load_tasks(pair_folder, ["Speckle"], images_limit=4)[0][0]
-    weight = filters.fit_total_variation(task)
+    weight = filters.fit(filters.total_variation, filters.TV_WEIGHTS, task)
 
     def mean_psnr(candidate):
         pairs = [(task.train_x[i], task.train_y[i]) for i in range(4)]
@@ -121,10 +145,11 @@ class Trainings:
             assert Path(flags["--cin_generator_path"]).is_file()
             results += "_CIN_augm" * (not results.endswith("augm"))
         for task in tasks if "--method" in flags else [None]:
-            write_run(folder / results / (task or ""), [task] if task else tasks, iterations)
+            batch_size = int(flags.get("--batch_size", 8))
+            write_run(folder / results / (task or ""), [task] if task else tasks, iterations, batch_size)
 
 
-def write_run(run, tasks, iterations):
+def write_run(run, tasks, iterations, batch_size):
     """A generator that gives its input back, and a log: 0.5 s an iteration, 1 dB gained in the last third."""
     run.mkdir(parents=True)
     image = keras.Input((None, None, 1))
@@ -133,6 +158,7 @@ def write_run(run, tasks, iterations):
     save_generator(model, run / "generator.h5", Metadata("cGAN", "paper", tasks, same, [], 4))
     heads = ["iteration", "seconds", *(f"affine_psnr_{task}" for task in tasks)]
     rows = [(i, i / 2, *(18 + 3 * i / iterations for _ in tasks)) for i in (iterations // 3, iterations)]
+    (run / "args.json").write_text(json.dumps({"arguments": {"batch_size": batch_size}}))
     (run / "log.csv").write_text("\n".join(",".join(map(str, row)) for row in [heads, *rows]) + "\n")
 
 
@@ -156,7 +182,7 @@ def test_a_whole_table_once(trainings, pair_folder, capsys):
     folder = reproduce(pair_folder, "--setting=A", "--seconds=30")
     lines = (folder / "table_A.md").read_text().splitlines()
     row = next(line for line in lines if line.startswith("| CARE |")).split(" | ")
-    assert row[-2].startswith("30 / 30"), "half a row's 30 s, at 0.5 s a step, for each of two tasks"
+    assert row[-2] == "30 x 8 / 30 x 8", "half a row's 30 s, at 0.5 s a step, for each of two tasks"
     assert any("Layers: 4 pairs, 2 test images, 32 x 32 pixels" in line for line in lines)
     input_row = next(line for line in lines if line.startswith("| input |"))
     assert row[1].removesuffix(" †") in input_row and row[1].endswith("†")
@@ -164,7 +190,7 @@ def test_a_whole_table_once(trainings, pair_folder, capsys):
     assert not any(line.startswith("| BM3D") for line in lines) and "non-commercial" in capsys.readouterr().out
     assert any(line.startswith("| DeblurGAN | 18.0 / 0.33") for line in lines), "published beside ours"
     record = json.loads((folder / "table_A.json").read_text())
-    assert len(record["cells"]["CARE"]["42"]["Speckle"]["images"]) == 2
+    assert len(record["cells"]["care"]["42"]["Speckle"]["images"]) == 2
     assert imread(folder / "table_A.png").std() > 0
     trained = len(trainings.commands)
     reproduce(pair_folder, "--setting=A", "--seconds=30")
@@ -176,10 +202,11 @@ def test_a_whole_table_once(trainings, pair_folder, capsys):
 
 def test_every_network_makes_num_iters(trainings, pair_folder):
     reproduce(pair_folder, "--setting=B", "--num_iters=6", "--batch_size=2")
-    assert {flags["--num_iters"] for _, flags, _ in trainings.commands} == {"6"}
-    alone = [flags for name, flags, _ in trainings.commands if name.startswith("train_cGAN")]
+    trained = [(name, flags) for name, flags, _ in trainings.commands if "results" in flags["--dir"]]
+    assert {flags["--num_iters"] for _, flags in trained} == {"6"}
+    alone = [flags for name, flags in trained if name.startswith("train_cGAN")]
     assert len(alone) == 2 and all(flags["--alpha"] == "1" for flags in alone)
-    paper = [flags for name, flags, _ in trainings.commands if name.endswith("_paper")]
+    paper = [flags for name, flags in trained if name.endswith("_paper")]
     assert all(flags["--batch_size"] == "2" for flags in paper)
 
 
@@ -205,11 +232,55 @@ def test_stopped_training_is_resumed(tmp_path):
     """A folder with a checkpoint goes on; one without starts anew."""
     run = tmp_path / "CARE_results" / "A"
     run.mkdir(parents=True)
-    arguments = ("care", {"all": [], "paper_batch": 4}, 10, 1, tmp_path)
+    arguments = ("care", table_jobs.Shared([], 2, 4), 10, 1, tmp_path)
+    assert "--num_gpu=1" in table_jobs.training_arguments(*arguments), "a baseline uses one GPU at most"
     assert "--overwrite" in table_jobs.training_arguments(*arguments)
     (run / "checkpoints").mkdir()
     (run / "checkpoints" / "000002.npz").touch()
     assert "--resume" in table_jobs.training_arguments(*arguments)
+
+
+def test_runs_without_their_record_are_not_taken_for_finished(trainings, pair_folder):
+    folder = reproduce(pair_folder, "--setting=B", "--num_iters=6")
+    (folder / "table_B.json").unlink()
+    with pytest.raises(InputError, match=r"not its table_B\.json"):
+        reproduce(pair_folder, "--setting=B", "--num_iters=6")
+
+
+SLOW_SCRIPT = """
+import pathlib, signal, sys, time
+def save(*_):
+    time.sleep(1)
+    pathlib.Path("saved").touch()
+    sys.exit(130)
+signal.signal(signal.SIGINT, save)
+pathlib.Path("begun").touch()
+time.sleep(60)
+"""
+
+
+def test_ctrl_c_lets_the_training_save(tmp_path, monkeypatch):
+    """It needs a second for it, and is waited for."""
+    (tmp_path / "slow.py").write_text(SLOW_SCRIPT)
+    monkeypatch.setattr(table_jobs, "SCRIPT_DIR", tmp_path)
+    monkeypatch.chdir(tmp_path)
+
+    def press():
+        while not (tmp_path / "begun").exists():
+            time.sleep(0.05)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=press).start()
+    with pytest.raises(KeyboardInterrupt):
+        table_jobs.run_script(["slow.py"], tmp_path / "log.txt")
+    assert (tmp_path / "saved").exists()
+
+
+def test_a_killed_training_is_named(tmp_path, monkeypatch):
+    (tmp_path / "killed.py").write_text("import os, signal\nprint(' 50%|###')\nos.kill(os.getpid(), signal.SIGKILL)")
+    monkeypatch.setattr(table_jobs, "SCRIPT_DIR", tmp_path)
+    with pytest.raises(InputError, match="ended by SIGKILL"):
+        table_jobs.run_script(["killed.py"], tmp_path / "log.txt")
 
 
 def test_a_script_that_fails_says_its_last_line(tmp_path):

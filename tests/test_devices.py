@@ -1,0 +1,34 @@
+"""Choosing devices, with GPUs that are only pretended."""
+
+import pytest
+import tensorflow as tf
+
+from devices import start_tensorflow
+from errors import InputError
+
+
+@pytest.fixture
+def calls(monkeypatch):
+    """Two pretended GPUs; what is done to them, in order."""
+    noted = []
+    real = tf.zeros
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: ["GPU:0", "GPU:1"])
+    monkeypatch.setattr(tf.config, "set_visible_devices", lambda gpus, kind: noted.append(("visible", *gpus)))
+    monkeypatch.setattr(tf.config.experimental, "set_memory_growth", lambda gpu, on: noted.append(("growth", gpu)))
+    monkeypatch.setattr(tf, "zeros", lambda shape: noted.append(("operation",)) or real(shape))
+    return noted
+
+
+def test_memory_growth_is_set_before_the_first_operation(calls):
+    """Afterwards TensorFlow refuses it."""
+    assert start_tensorflow(1)[1] == "1 GPU"
+    assert calls == [("visible", "GPU:0"), ("growth", "GPU:0"), ("operation",)]
+
+
+def test_a_method_that_uses_one_gpu_takes_one_of_all(calls):
+    assert start_tensorflow(None, most=1)[1] == "1 GPU" and calls[0] == ("visible", "GPU:0")
+
+
+def test_more_than_there_are_is_said(calls):
+    with pytest.raises(InputError, match="2 GPUs are visible"):
+        start_tensorflow(3)
