@@ -15,7 +15,7 @@ GP_WEIGHT = 10.0
 # the content term (log.csv, columns gradient_*). `tuned`: chosen by those columns too.
 CGAN_WEIGHTS = {
     "paper": {"content": 1.0, "adversarial": 0.1},
-    "tuned": {"pixel": 1.0, "adversarial": 0.0003},
+    "tuned": {"pixel": 1.0, "ssim": 0.1, "adversarial": 0.0003},
 }
 CIN_WEIGHTS = {
     "paper": {"content": 1.0, "style": 0.1, "wasserstein": 0.1},
@@ -145,6 +145,8 @@ class ConditionalGAN(Method):
                 terms["content"] = losses.content_loss(self._vgg(restored)[-1], y_features)
             if "pixel" in self.weights:
                 terms["pixel"] = losses.pixel_loss(restored, y)
+            if "ssim" in self.weights:
+                terms["ssim"] = losses.ssim_loss(restored, y)
             replica_loss = discriminator_loss / self.replicas
         discriminator_gradients = tape.gradient(replica_loss, self.discriminator.trainable_variables)
         norms = self._update_generator(generator_tape, tape, terms, self.weights, restored)

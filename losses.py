@@ -90,6 +90,21 @@ def pixel_loss(restored, y):
     return tf.reduce_mean(tf.abs(restored - y))
 
 
+def ssim_loss(restored, y, window=7):
+    """1 - SSIM (Wang et al. 2004) over window x window pixels of equal weight, scikit-image's way, data range 1."""
+
+    def local_mean(images):
+        return tf.nn.avg_pool2d(images, window, 1, "VALID")
+
+    unbiased = window**2 / (window**2 - 1)
+    mean_a, mean_b = local_mean(restored), local_mean(y)
+    variances = unbiased * (local_mean(tf.square(restored)) + local_mean(tf.square(y)) - mean_a**2 - mean_b**2)
+    covariance = unbiased * (local_mean(restored * y) - mean_a * mean_b)
+    c1, c2 = 0.01**2, 0.03**2
+    luminance = (2 * mean_a * mean_b + c1) / (mean_a**2 + mean_b**2 + c1)
+    return 1.0 - tf.reduce_mean(luminance * (2 * covariance + c2) / (variances + c2))
+
+
 def coarse_loss(a, b, size=8):
     """Mean absolute difference of size x size block means: structure and brightness, blind to noise and fine blur."""
     return pixel_loss(tf.nn.avg_pool2d(a, size, size, "VALID"), tf.nn.avg_pool2d(b, size, size, "VALID"))

@@ -54,7 +54,7 @@ def small_cgan(optimizer=lambda: keras.optimizers.SGD(0.1), average_decay=0.9, d
         build(),
         average_decay,
         7,
-        weights={"pixel": 1.0, "adversarial": 0.1},
+        weights={"pixel": 1.0, "ssim": 0.1, "adversarial": 0.1},
     )
 
 

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from skimage.metrics import structural_similarity
 
 import losses
 
@@ -89,3 +90,13 @@ def test_pixel_content_and_coarse_loss_by_hand():
 def test_gray_is_repeated():
     gray = random(1, 2, 2, 1)
     assert np.array_equal(losses.gray_to_rgb(gray), np.repeat(gray, 3, -1))
+
+
+def test_ssim_loss_equals_scikit_image():
+    a, b = (tf.random.uniform((3, 20, 24, 1), seed=seed) for seed in (1, 2))
+    b = 0.6 * a + 0.4 * b
+    expected = [
+        structural_similarity(x[..., 0], y[..., 0], data_range=1.0) for x, y in zip(a.numpy(), b.numpy(), strict=True)
+    ]
+    assert float(losses.ssim_loss(a, b)) == pytest.approx(1 - np.mean(expected), abs=1e-5)
+    assert float(losses.ssim_loss(a, a)) == pytest.approx(0, abs=1e-6)
