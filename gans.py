@@ -9,6 +9,7 @@ import tensorflow as tf
 
 import losses
 import models
+from defect_statistics import DefectStatistics
 
 GP_WEIGHT = 10.0
 # Weights of the generator's terms. `paper`: the published ones; style's is not published, 0.1 gives it the gradient of
@@ -19,7 +20,7 @@ CGAN_WEIGHTS = {
 }
 CIN_WEIGHTS = {
     "paper": {"content": 1.0, "style": 0.1, "wasserstein": 0.1},
-    "tuned": {"coarse": 100.0, "wasserstein": 1.0},
+    "tuned": {"coarse": 100.0, "spectrum": 100.0, "noise": 100.0, "wasserstein": 1.0},
 }
 # Filters of discriminator and critic.
 JUDGE_FILTERS = {"paper": (64, 128, 256, 512), "tuned": (32, 64, 128)}
@@ -155,11 +156,19 @@ class ConditionalGAN(Method):
 
 
 class CINGAN(Method):
-    """The unpaired GAN that makes defects: WGAN-GP (Gulrajani et al. 2017, algorithm 1) + content + style."""
+    """The unpaired GAN that makes defects: WGAN-GP (Gulrajani et al. 2017, algorithm 1) + content + style.
 
-    def __init__(self, *args, weights, n_critic, margin, **kwargs):
+    Recipe `tuned` has coarse structure in place of content, and defect statistics in place of style.
+    """
+
+    def __init__(self, *args, num_tasks, weights, n_critic, margin, **kwargs):
         super().__init__(*args, **kwargs)
         self.critic, self.weights, self.n_critic, self.margin = self.networks["critic"], weights, n_critic, margin
+        self.statistics = DefectStatistics(num_tasks) if "spectrum" in weights else None
+
+    def variables(self):
+        """As `Method.variables`, and the running means of the defect statistics."""
+        return {**super().variables(), **({"statistics": self.statistics.variables()} if self.statistics else {})}
 
     def train_step(self, batch):
         """`n_critic` critic updates and one generator update, each with images of its own.
@@ -200,6 +209,8 @@ class CINGAN(Method):
                 *style_features, content_features = self._vgg(generated)
                 terms["content"] = losses.content_loss(content_features, y_features)
                 terms["style"] = losses.style_loss(style_features, x_features)
+            if self.statistics:
+                terms.update(self.statistics.terms(batch["cropped_x"], generated, batch["task"]))
             if "coarse" in self.weights:
                 terms["coarse"] = losses.coarse_loss(generated, batch["cropped_y"])
         return {**terms, **self._update_generator(generator_tape, tape, terms, self.weights, generated)}
@@ -265,6 +276,7 @@ def build_cin_gan(args, recipe, num_tasks, features):
         recipe.average_decay,
         args.seed,
         features,
+        num_tasks=num_tasks,
         weights=CIN_WEIGHTS[args.recipe],
         n_critic=args.n_critic,
         margin=recipe.cin_margin,

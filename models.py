@@ -115,7 +115,10 @@ def tuned_cin_generator(num_tasks, noise_channels=1, filters=(24, 48, 96), bank=
         return layers.Conv2D(bank, size, padding="same", use_bias=False, dtype="float32")(z)
 
     def per_task(channels, start):
+        # Stored as a tenth, so that one of Adam's steps moves them ten times as far as a filter's weight.
+        start = keras.initializers.Constant(0.1 * start)
         values = layers.Embedding(num_tasks, channels, embeddings_initializer=start, dtype="float32")(task)
+        values = layers.Rescaling(10.0, dtype="float32")(values)
         return layers.Reshape((1, 1, channels), dtype="float32")(values)
 
     def weighted(z, weights):
@@ -124,9 +127,10 @@ def tuned_cin_generator(num_tasks, noise_channels=1, filters=(24, 48, 96), bank=
 
     features = _unet(image, filters, lambda z: conditional_instance_normalization(z, task, num_tasks))
     amplitudes = layers.Conv2D(bank, 1, dtype="float32")(features)
+    amplitudes = layers.Multiply(dtype="float32")([amplitudes, per_task(bank, 1.0)])
     parts = [
-        layers.Multiply(dtype="float32")([image, per_task(1, "ones")]),
-        weighted(filtered(image), per_task(bank, "zeros")),
+        layers.Multiply(dtype="float32")([image, per_task(1, 1.0)]),
+        weighted(filtered(image), per_task(bank, 0.0)),
         weighted(filtered(noise), amplitudes),
         layers.Conv2D(1, 1, dtype="float32")(features),
     ]

@@ -11,7 +11,7 @@ generator update with its n_critic critic updates. Use the generator with train_
 import arguments
 import launch
 from batches import UnpairedBatches
-from errors import run_script
+from errors import InputError, run_script
 from generator_files import Metadata
 from normalization import fit_cin
 from recipes import N_CRITIC, RECIPES
@@ -27,6 +27,16 @@ def make_parser():
     return parser
 
 
+def check_patch(patch, recipe):
+    """Raise InputError where nearly nothing is left of a patch without its margin."""
+    least = 16 + 2 * recipe.cin_margin
+    if min(patch) < least:
+        raise InputError(
+            f"patches of {patch[0]} x {patch[1]} pixels are too small for this recipe's CIN-GAN; at least {least} x "
+            f"{least} are needed: give larger images, or leave out the task with the smallest with --tasks"
+        )
+
+
 def main(args):
     """Train with parsed arguments; returns the exit code."""
     recipe = RECIPES[args.recipe]
@@ -35,6 +45,7 @@ def main(args):
     run = launch.open_run(args, "CIN-GAN_results")
     tasks = launch.load_tasks(args)
     patch = launch.choose_patch(tasks, recipe.cin_patch, recipe)
+    check_patch(patch, recipe)
     strategy = launch.start_devices(args, f"recipe {args.recipe}", patch, recipe.gflop[0])
     import gans
     from evaluation import Evaluator

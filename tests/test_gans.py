@@ -11,7 +11,7 @@ import models
 from training import compile_step, distribute_batches
 
 RNG = np.random.default_rng(0)
-SIZE = 16
+SIZE = 20
 
 
 def images(*batch):
@@ -67,7 +67,8 @@ def small_cin_gan(optimizer=lambda: keras.optimizers.SGD(0.01)):
         build(),
         0.9,
         7,
-        weights={"coarse": 10.0, "wasserstein": 1.0},
+        num_tasks=2,
+        weights={"coarse": 10.0, "spectrum": 1.0, "noise": 1.0, "wasserstein": 1.0},
         n_critic=2,
         margin=2,
     )
@@ -97,7 +98,8 @@ def test_cgan_step_is_gradient_descent_on_the_whole_objective():
     with tf.GradientTape(persistent=True) as tape:
         restored = reference.generator(batch["x"])
         logits = reference.discriminator([batch["x"], restored])
-        objective = losses.pixel_loss(restored, batch["y"]) + 0.1 * losses.adversarial_loss(logits)
+        objective = losses.pixel_loss(restored, batch["y"]) + 0.1 * losses.ssim_loss(restored, batch["y"])
+        objective += 0.1 * losses.adversarial_loss(logits)
         real_logits = reference.discriminator([batch["x"], batch["y"]])
         restored_logits = reference.discriminator([batch["x"], tf.stop_gradient(restored)])
         discriminator_loss = losses.discriminator_loss(real_logits, restored_logits)

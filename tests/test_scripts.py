@@ -99,6 +99,13 @@ def test_images_of_any_size_are_cropped_and_padded(train, pair_folder, capsys):
     assert "patches of 28 x 24" in capsys.readouterr().out and (run / "generator.h5").is_file()
 
 
+def test_cin_gan_refuses_images_without_an_inside(train, pair_folder):
+    for path in pair_folder.glob("*.npy"):
+        np.save(path, np.load(path)[:, :30, :27])
+    with pytest.raises(InputError, match=r"28 x 24 pixels are too small .* at least 32 x 32"):
+        train(train_CIN_GAN, "--recipe=tuned")
+
+
 def call(*words, folder):
     """Run a script as a user does; returns (exit code, standard error, seconds)."""
     began = time.monotonic()
