@@ -102,6 +102,9 @@ def training_parser(usage, methods):
     add("--seed", type=integer(0), default=42, help="of the split, the batches and the networks (default: 42)")
     add("--save_every", type=integer(1), default=500, help="iterations between checkpoints (default: 500)")
     add("--eval_every", type=integer(1), default=500, help="iterations between evaluations (default: 500)")
+    choices = ["stop", "rollback"]
+    add("--on_divergence", choices=choices, default="stop", help="rollback: to the last checkpoint, with other batches")
+    add("--deterministic", action="store_true", help="same result every time on a GPU too (slower); a CPU always is")
     add("--resume", action="store_true", help="go on from the last checkpoint of the results folder")
     add("--overwrite", action="store_true", help="start anew; an earlier results folder is renamed, not deleted")
     return parser

@@ -10,6 +10,9 @@ from errors import InputError
 from generator_files import save_generator, save_keras
 from run_folder import RunFolder, written_whole
 
+# After a divergence the batches are drawn from another seed, a few times.
+REDRAW, MOST_ROLLBACKS = 1_000_003, 3
+
 # Arguments that change the mathematics of a run: a resumed run must agree in them.
 FIXED_BY_RESUME = (
     "recipe method augment batch_size images_limit unpaired_limit eval_limit no_rotate precision vgg_weights seed "
@@ -63,7 +66,10 @@ def start_devices(args, method, patch, gflop_per_image, most_gpus=None):
     if args.batch_size % replicas:
         raise InputError(f"--batch_size={args.batch_size} cannot be split over {replicas} GPUs; choose a multiple")
     import keras
+    import tensorflow as tf
 
+    if args.deterministic:
+        tf.config.experimental.enable_op_determinism()
     keras.utils.set_random_seed(args.seed)
     keras.config.set_dtype_policy("float32" if args.precision == "float32" else f"mixed_{args.precision}")
     print(f"training on {devices}, {method}, batch {args.batch_size}")
@@ -99,28 +105,10 @@ def run_training(args, defaults, run, strategy, gan, batches, evaluator, has_sch
     Returns:
         The script's exit code.
     """
-    from training import train
-
-    notice = run.create(args.resume, args.overwrite)
-    if notice:
-        print(f"note: {notice}")
-    state = {key: getattr(args, key) for key in FIXED_BY_RESUME if hasattr(args, key)}
-    state = {key: str(value) if isinstance(value, Path) else value for key, value in state.items()}
-    state["tasks"] = evaluator.metadata.tasks
-    if has_schedule:
-        state["num_iters"] = args.num_iters
-    with strategy.scope():
-        start, trained = run.load_checkpoint(gan.variables(), state) if args.resume else (0, 0.0)
-    run.write_args(args, defaults)
-
-    def save(done, seconds):
-        save_generator(gan.released, run / "generator.h5", evaluator.metadata)
-        for name in gan.networks.keys() - {"generator"}:
-            with written_whole(run / f"{name}.h5") as beside:
-                save_keras(gan.networks[name], beside)
-        run.save_checkpoint(done, gan.variables(), state, seconds)
-
-    done, code = train(gan, batches, strategy, start, trained, args, evaluator.bind(gan, run), save)
+    with run.locked():
+        training = Training(args, run, strategy, gan, evaluator, has_schedule)
+        training.prepare(defaults)
+        done, code = training.train(batches)
     needs_task = evaluator.metadata.normalization.kind == "fixed" and len(evaluator.metadata.tasks) > 1
     flag = " --task=NAME" if needs_task else ""
     if code:
@@ -130,3 +118,66 @@ def run_training(args, defaults, run, strategy, gan, batches, evaluator, has_sch
     print(f"  python restore.py --generator_path={generator} --input=IMAGE.tif --output=RESULT.tif{flag}")
     sys.stdout.flush()
     return code
+
+
+class Training:
+    """One training and its results folder: where it starts, what is saved, what happens when it diverges."""
+
+    def __init__(self, args, run, strategy, gan, evaluator, has_schedule):
+        self.args, self.run, self.strategy, self.gan, self.evaluator = args, run, strategy, gan, evaluator
+        self.start, self.seconds, self.rollbacks = 0, 0.0, 0
+        state = {key: getattr(args, key) for key in FIXED_BY_RESUME if hasattr(args, key)}
+        self.state = {key: str(value) if isinstance(value, Path) else value for key, value in state.items()}
+        self.state["tasks"] = evaluator.metadata.tasks
+        if has_schedule:
+            self.state["num_iters"] = args.num_iters
+
+    def prepare(self, defaults):
+        """Make the folder, or load its last checkpoint."""
+        notice = self.run.create(self.args.resume, self.args.overwrite)
+        if notice:
+            print(f"note: {notice}")
+        if self.args.resume:
+            self._load()
+        elif self.args.on_divergence == "rollback":
+            self.run.save_checkpoint(0, self.gan.variables(), self.state)
+        self.run.write_args(self.args, defaults)
+
+    def _load(self):
+        with self.strategy.scope():
+            self.start, self.seconds, self.rollbacks = self.run.load_checkpoint(self.gan.variables(), self.state)
+
+    def save(self, done, seconds):
+        """Save the generator, the other networks and a checkpoint, each whole."""
+        save_generator(self.gan.released, self.run / "generator.h5", self.evaluator.metadata)
+        for name in self.gan.networks.keys() - {"generator"}:
+            with written_whole(self.run / f"{name}.h5") as beside:
+                save_keras(self.gan.networks[name], beside)
+        self.run.save_checkpoint(done, self.gan.variables(), self.state, seconds, self.rollbacks)
+
+    def train(self, batches):
+        """Train to the end, or raise DivergenceError; gives (finished iterations, exit code)."""
+        from training import DivergenceError, train
+
+        evaluate = self.evaluator.bind(self.gan, self.run)
+        while True:
+            batches.seed = self.args.seed + REDRAW * self.rollbacks
+            try:
+                return train(self.gan, batches, self.strategy, self.start, self.seconds, self.args, evaluate, self.save)
+            except DivergenceError as failure:
+                if self.args.on_divergence == "stop" or self.rollbacks == MOST_ROLLBACKS:
+                    raise DivergenceError(f"{failure}; {self._advice()}") from failure
+                self._roll_back(failure)
+
+    def _roll_back(self, failure):
+        rollbacks = self.rollbacks + 1
+        self._load()
+        self.rollbacks = rollbacks
+        print(f"note: {failure}; back at iteration {self.start}, with other batches (rollback {rollbacks})")
+
+    def _advice(self):
+        checkpoints = self.run.checkpoints()
+        if not checkpoints:
+            return "nothing was saved before; look at the data, or lower --save_every"
+        iteration = int(checkpoints[-1].stem)
+        return f"the state of iteration {iteration} is kept: go on with --resume --on_divergence=rollback"

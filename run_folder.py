@@ -1,11 +1,13 @@
 """A run's results folder: arguments, log, checkpoints. Every file is written beside its place and renamed into it."""
 
 import csv
+import fcntl
 import json
 import os
 import platform
 import subprocess
 import time
+import zipfile
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
@@ -61,11 +63,44 @@ class RunFolder:
             raise InputError("--resume and --overwrite exclude each other; choose one")
         if resume and not self.checkpoints():
             raise InputError(f"--resume: {self.path} holds no checkpoint to go on from; start without --resume")
+        if self._lock_path.exists():
+            self._lock().close()
         if self.path.exists() and not (resume or overwrite) and any(self.path.iterdir()):
             raise InputError(
                 f"{self.path} holds an earlier run; go on with --resume, choose another --dir, "
                 "or start anew with --overwrite (the earlier run is then kept under another name)"
             )
+
+    @property
+    def _lock_path(self):
+        # Beside the folder, because --overwrite renames the folder.
+        return self.path.with_name(f".{self.path.name}.lock")
+
+    @contextmanager
+    def locked(self):
+        """Keep other trainings out of the folder; the system lets go of the lock if this process dies."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self._lock() as file:
+            file.truncate(0)
+            file.write(str(os.getpid()))
+            file.flush()
+            yield
+
+    def _lock(self):
+        """The lock file, open and locked. Raises InputError where another training holds it."""
+        file = open(self._lock_path, "a+")  # noqa: SIM115, the caller closes it
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            owner = file.read() or "unknown"
+            file.close()
+            raise InputError(
+                f"{self.path} is in use by another training (process {owner}); wait for it, or choose another --dir"
+            ) from None
+        except OSError:
+            pass  # A file system without locks.
+        return file
 
     def create(self, resume, overwrite):
         """Make the folder. An earlier run is renamed, never deleted; returns a notice or None."""
@@ -116,7 +151,7 @@ class RunFolder:
             return False
         return done == num_iters and (self.path / "generator.h5").is_file()
 
-    def save_checkpoint(self, iteration, variables, state, seconds=0.0):
+    def save_checkpoint(self, iteration, variables, state, seconds=0.0, rollbacks=0):
         """Save everything that training needs to go on; the last two checkpoints are kept.
 
         Args:
@@ -124,10 +159,11 @@ class RunFolder:
             variables: {name: list of variables}.
             state: plain values that must agree on resume.
             seconds: of training so far.
+            rollbacks: after divergence, so far.
         """
         arrays = {f"{name}/{i}": np.asarray(v) for name, group in variables.items() for i, v in enumerate(group)}
         with written_whole(self.path / "checkpoints" / f"{iteration:06d}.npz") as beside, open(beside, "wb") as file:
-            np.savez(file, iteration=iteration, seconds=seconds, state=json.dumps(state), **arrays)
+            np.savez(file, iteration=iteration, seconds=seconds, rollbacks=rollbacks, state=json.dumps(state), **arrays)
         for old in self.checkpoints()[:-KEEP_CHECKPOINTS]:
             old.unlink()
 
@@ -135,18 +171,26 @@ class RunFolder:
         """Load the newest checkpoint into the variables.
 
         Returns:
-            (number of finished iterations, seconds of training that they took).
+            (number of finished iterations, seconds of training that they took, rollbacks so far).
 
         Raises:
             InputError: the checkpoint was made with other arguments or another network.
         """
-        path = self.checkpoints()[-1]
-        with np.load(path, allow_pickle=False) as stored:
-            _check_same_state(path, json.loads(str(stored["state"])), state)
-            for name, group in variables.items():
-                for i, variable in enumerate(group):
-                    variable.assign(stored[f"{name}/{i}"])
-            return int(stored["iteration"]), float(stored["seconds"])
+        path, arrays = self._newest_whole_checkpoint()
+        _check_same_state(path, json.loads(str(arrays["state"])), state)
+        for name, group in variables.items():
+            for i, variable in enumerate(group):
+                variable.assign(arrays[f"{name}/{i}"])
+        return int(arrays["iteration"]), float(arrays["seconds"]), int(arrays["rollbacks"])
+
+    def _newest_whole_checkpoint(self):
+        for path in reversed(self.checkpoints()):
+            try:
+                with np.load(path, allow_pickle=False) as stored:
+                    return path, dict(stored)
+            except (OSError, ValueError, EOFError, zipfile.BadZipFile) as failure:
+                print(f"note: {path} is damaged ({failure}); going on from the one before")
+        raise InputError(f"--resume: every checkpoint in {self.path} is damaged; start anew with --overwrite")
 
 
 def _check_same_state(path, stored, state):

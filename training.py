@@ -1,5 +1,6 @@
 """The training loop: steps under a strategy, evaluation, checkpoints, exact resume, clean stops."""
 
+import math
 import signal
 import time
 from contextlib import contextmanager
@@ -7,7 +8,34 @@ from contextlib import contextmanager
 import numpy as np
 import tensorflow as tf
 
+from errors import InputError
 from progress import progress_bar
+
+# Mean discriminator loss below which its logits are saturated in float32 and tell the generator nothing.
+COLLAPSED = 1e-6
+
+
+class DivergenceError(InputError):
+    """A training that cannot get better any more; the message names the loss and the iteration."""
+
+
+def check_losses(losses, done):
+    """Raise DivergenceError where a mean loss is no finite number, or the discriminator has collapsed."""
+    for name, value in losses.items():
+        if not math.isfinite(value):
+            raise DivergenceError(f"training diverged: {name} was {value} at iteration {done} or just before")
+    if losses.get("discriminator", 1.0) < COLLAPSED:
+        loss = losses["discriminator"]
+        raise DivergenceError(
+            f"training diverged: the discriminator has collapsed (loss {loss:.1g}) by iteration {done}"
+        )
+
+
+def check_weights(gan, done):
+    """Raise DivergenceError where a weight is not finite: the last update may have done that after a finite loss."""
+    for name, network in gan.networks.items():
+        if not all(np.isfinite(np.asarray(weight)).all() for weight in network.weights):
+            raise DivergenceError(f"training diverged: weights of the {name} are not finite at iteration {done}")
 
 
 def distribute_batches(strategy, batches, start, stop):
@@ -123,6 +151,9 @@ def train(gan, batches, strategy, start, trained, limits, evaluate, save):
 
     Returns:
         (finished iterations, exit code): 0, or 130 / 143 after Ctrl-C / SIGTERM.
+
+    Raises:
+        DivergenceError: before anything of the diverged networks is saved.
     """
     step = compile_step(strategy, gan)
     data = iter(distribute_batches(strategy, batches, start, limits.num_iters)) if start < limits.num_iters else None
@@ -136,12 +167,16 @@ def train(gan, batches, strategy, start, trained, limits, evaluate, save):
             elapsed = time.monotonic() - began
             if elapsed - shown > 0.5 or done == limits.num_iters:
                 shown = elapsed
-                bar.set_postfix_str(_describe(means.means(), (done - start) * batches.batch_size / elapsed), False)
+                losses = means.means()
+                check_losses({name: value for name, value in losses.items() if name != "discriminator"}, done)
+                bar.set_postfix_str(_describe(losses, (done - start) * batches.batch_size / elapsed), False)
             bar.update()
             if limits.max_seconds and elapsed >= limits.max_seconds:
                 break
             if done % limits.eval_every == 0 or done % limits.save_every == 0:
                 losses, seconds = means.means(), clock.seconds()
+                check_losses(losses, done)
+                check_weights(gan, done)
                 with clock.stopped():
                     if done % limits.eval_every == 0:
                         evaluate(done, losses, seconds)
@@ -150,6 +185,8 @@ def train(gan, batches, strategy, start, trained, limits, evaluate, save):
                         save(done, seconds)
                         saved = done
     losses, seconds = means.means(), clock.seconds()
+    check_losses(losses, done)
+    check_weights(gan, done)
     # Saved before the last evaluation: should that fail or be interrupted, the training is not lost.
     if saved != done:
         save(done, seconds)

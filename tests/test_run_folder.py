@@ -1,6 +1,10 @@
 """The run folder: files whole or not at all, logs that can be cut back, checkpoints that are checked."""
 
 import csv
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -50,7 +54,7 @@ def test_checkpoints_restore_every_variable_and_old_ones_go(tmp_path):
         run.save_checkpoint(iteration, {"a": [Variable([iteration, 5])], "b": [Variable(iteration)]}, {"seed": 1}, 7.5)
     assert len(run.checkpoints()) == KEEP_CHECKPOINTS
     a, b = Variable([0, 0]), Variable(0)
-    assert run.load_checkpoint({"a": [a], "b": [b]}, {"seed": 1}) == (3, 7.5)
+    assert run.load_checkpoint({"a": [a], "b": [b]}, {"seed": 1}) == (3, 7.5, 0)
     assert a.value.tolist() == [3, 5] and b.value == 3
 
 
@@ -67,3 +71,41 @@ def test_a_checkpoint_of_other_settings_is_refused_before_anything_changes(tmp_p
 def test_resume_and_overwrite_exclude_each_other(tmp_path):
     with pytest.raises(InputError, match="exclude each other"):
         RunFolder(tmp_path).check(resume=True, overwrite=True)
+
+
+def test_a_damaged_checkpoint_is_passed_over(tmp_path, capsys):
+    run = RunFolder(tmp_path)
+    run.create(resume=False, overwrite=False)
+    for iteration in (1, 2):
+        run.save_checkpoint(iteration, {"a": [Variable(iteration)]}, {})
+    newest = run.checkpoints()[-1]
+    newest.write_bytes(newest.read_bytes()[:-40])
+    a = Variable(0)
+    assert run.load_checkpoint({"a": [a]}, {})[0] == 1 and a.value == 1
+    assert "000002.npz is damaged" in capsys.readouterr().out
+    run.checkpoints()[0].write_bytes(b"")
+    with pytest.raises(InputError, match="every checkpoint"):
+        run.load_checkpoint({"a": [a]}, {})
+
+
+def test_one_training_per_folder(tmp_path):
+    run, other = RunFolder(tmp_path / "run"), RunFolder(tmp_path / "run")
+    with run.locked():
+        for refused in (other.locked().__enter__, lambda: other.check(resume=False, overwrite=True)):
+            with pytest.raises(InputError, match=f"in use by another training .process {os.getpid()}"):
+                refused()
+    with other.locked():
+        pass
+
+
+def test_the_lock_of_a_killed_training_is_free(tmp_path):
+    code = "import sys, time; sys.path.insert(0, sys.argv[2]); from run_folder import RunFolder\n"
+    code += "with RunFolder(sys.argv[1]).locked(): print('locked', flush=True); time.sleep(60)"
+    words = [sys.executable, "-c", code, str(tmp_path / "run"), str(Path(__file__).parents[1])]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "locked\n"
+        with pytest.raises(InputError, match=f"process {process.pid}"), RunFolder(tmp_path / "run").locked():
+            pass
+        process.kill()
+    with RunFolder(tmp_path / "run").locked():
+        pass
