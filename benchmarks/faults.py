@@ -232,7 +232,40 @@ def two_runs(bench, rng):
     yield same and promised, seconds
 
 
-FAULTS = (kill, interrupt, terminate, second_interrupt, full_disk, read_only, few_files, deleted_folder, two_runs)
+def long_run(bench, rng):
+    """2000 iterations: memory within 50 MB of that after 200, as many open files, a log that can be read meanwhile."""
+    name, into, began = "cGAN tuned", "long run", time.monotonic()
+    process = bench.start(name, into, "--num_iters=2200", "--save_every=200", "--eval_every=100")
+    measured = {}
+    while process.poll() is None:
+        log = bench.results(name, into) / "log.csv"
+        done = int(log.read_text().splitlines()[-1].split(",")[0]) if log.exists() else 0
+        if done in (200, 2000) and done not in measured:
+            measured[done] = memory_and_files(process.pid)
+        time.sleep(0.05)
+    (memory, files), (later, later_files) = measured[200], measured[2000]
+    print(f"after 200 iterations {memory:.0f} MB and {files} files, after 2000 {later:.0f} MB and {later_files} files")
+    yield later - memory < 50 and later_files == files, time.monotonic() - began
+
+
+def memory_and_files(pid):
+    """Resident megabytes and open files of a process."""
+    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    return pages * resource.getpagesize() / 1e6, len(os.listdir(f"/proc/{pid}/fd"))
+
+
+FAULTS = (
+    kill,
+    interrupt,
+    terminate,
+    second_interrupt,
+    full_disk,
+    read_only,
+    few_files,
+    deleted_folder,
+    two_runs,
+    long_run,
+)
 
 
 def main(args):
