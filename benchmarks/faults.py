@@ -225,8 +225,10 @@ def two_runs(bench, rng):
     name, into = "cGAN tuned", "two runs"
     process = bench.start(name, into, "--eval_every=1")
     bench.wait_for(name, into, process=process)
+    process.send_signal(signal.SIGSTOP)  # so that it does not end before the second has begun
     code = bench.start(name, into, "--resume", log="second").wait()
-    promised = process.poll() is None and code == 2 and "in use by another training" in bench.log("second")
+    process.send_signal(signal.SIGCONT)
+    promised = code == 2 and "in use by another training" in bench.log("second")
     promised = process.wait() == 0 and promised
     same, seconds = bench.recover(name, into)
     yield same and promised, seconds

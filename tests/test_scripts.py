@@ -88,7 +88,7 @@ def test_an_earlier_run_is_never_lost(train):
         train(train_cGAN, "--recipe=tuned")
     assert (run / "generator.h5").read_bytes() == before
     train(train_cGAN, "--recipe=tuned", "--overwrite", "--seed=1")
-    (kept,) = (path for path in run.parent.iterdir() if path != run)
+    (kept,) = run.parent.glob(f"{run.name}.*")
     assert (kept / "generator.h5").read_bytes() == before
 
 
