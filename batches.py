@@ -74,12 +74,27 @@ class PairBatches:
         mirror: flip images.
         generated: {task name: (x images, y images)} made by CIN-GAN, in raw units.
         alpha: expected share of generated samples, 0 to 1.
+        generated_normalization: of the generated pairs; None for `normalization`. Fitted to them, it keeps an error
+            in CIN-GAN's gain from contradicting the real pairs.
     """
 
-    def __init__(self, tasks, normalization, batch_size, patch, seed, no_rotate, mirror, generated=None, alpha=0.0):
+    def __init__(
+        self,
+        tasks,
+        normalization,
+        batch_size,
+        patch,
+        seed,
+        no_rotate,
+        mirror,
+        generated=None,
+        alpha=0.0,
+        generated_normalization=None,
+    ):
         self.tasks, self.normalization, self.batch_size = tasks, normalization, batch_size
         self.patch, self.seed, self.no_rotate, self.mirror = patch, seed, no_rotate, mirror
         self.generated, self.alpha = generated or {}, alpha if generated else 0.0
+        self.generated_normalization = generated_normalization or normalization
 
     def __call__(self, iteration):
         rng = np.random.default_rng([self.seed, STREAM_PAIR, iteration])
@@ -97,7 +112,8 @@ class PairBatches:
         row = rng.integers(len(xs)) if use_generated else epoch_row(self.seed, task_index, draw, len(xs))
         x, y = xs[row], ys[row]
         # Percentiles are those of the whole image, so normalisation comes before the crop.
-        pair = crop(self.normalization.normalize_pair(task.name, x, y), self.patch, rng)
+        normalization = self.generated_normalization if use_generated else self.normalization
+        pair = crop(normalization.normalize_pair(task.name, x, y), self.patch, rng)
         return turn(pair, rng, task.name not in self.no_rotate, self.mirror)
 
 

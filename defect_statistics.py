@@ -1,55 +1,55 @@
-"""What a defect is on average, seen without pairs: its power spectrum, and its noise at each intensity.
+"""What a defect is on average, seen without pairs: power at each frequency, over all and at each brightness.
 
 CIN-GAN of recipe `tuned` brings those of its generated x to those of real x. A critic alone needs far more images to
 learn them. Both are running means per task over the last batches, because the images of one batch differ more than
-defects do. Coarse structure is left to `losses.coarse_loss`.
+defects do.
 """
 
 import tensorflow as tf
 
 SIDE = 16  # pixels of the tiles whose power spectra are averaged
-BINS, LOW, HIGH = 12, -0.1, 1.3  # of intensity, in network units
-MIN_PIXELS = 10  # that a bin needs before it counts
+FREQUENCIES = SIDE * (SIDE // 2 + 1)
+BINS = 6  # of a tile's mean brightness, from 0 to 1 in network units
+MIN_TILES = 3.0  # that a bin needs before it counts
 DECAY = 0.95
-# Differences below 0.3 % of the intensity range (spectrum) or 0.1 % (noise) do not matter.
-SPECTRUM_FLOOR, NOISE_FLOOR = 1e-5, 1e-6
+FLOOR = 3e-4  # of the power: what is below 2 % of the intensity range does not matter
 
 
-def power_spectrum(images):
-    """Power at each frequency by Welch's method: half-overlapping Hann-windowed tiles without their means.
+def tile_spectra(images):
+    """Power spectra of half-overlapping Hann-windowed tiles without their means (Welch's method before its average).
 
     Args:
         images: (batch, height, width, 1), at least SIDE x SIDE.
 
     Returns:
-        (batch, SIDE, SIDE // 2 + 1); white noise of variance v has v everywhere but near frequency 0.
+        (power, means): power (batch, tiles, FREQUENCIES), for white noise of variance v it is v on average
+        everywhere but near frequency 0; means (batch, tiles).
     """
     tiles = tf.signal.frame(images[..., 0], SIDE, SIDE // 2, axis=1)  # (batch, rows, SIDE, width)
     tiles = tf.signal.frame(tiles, SIDE, SIDE // 2, axis=3)  # (batch, rows, SIDE, columns, SIDE)
     tiles = tf.transpose(tiles, (0, 1, 3, 2, 4))
+    tiles = tf.reshape(tiles, (tf.shape(images)[0], -1, SIDE, SIDE))
+    means = tf.reduce_mean(tiles, axis=(2, 3), keepdims=True)
     hann = tf.signal.hann_window(SIDE)
     window = hann[:, None] * hann[None]
-    tiles = (tiles - tf.reduce_mean(tiles, axis=(3, 4), keepdims=True)) * window
-    power = tf.square(tf.abs(tf.signal.rfft2d(tiles))) / tf.reduce_sum(tf.square(window))
-    return tf.reduce_mean(power, axis=(1, 2))
+    power = tf.square(tf.abs(tf.signal.rfft2d((tiles - means) * window))) / tf.reduce_sum(tf.square(window))
+    return tf.reshape(power, (tf.shape(images)[0], -1, FREQUENCIES)), means[..., 0, 0]
 
 
-def noise_by_intensity(images, size=5):
-    """Squared differences from the size x size local mean, sorted into BINS overlapping (triangular) bins of that mean.
+def sort_by_brightness(values, means):
+    """Sums over tiles in BINS overlapping (triangular) bins of the tiles' means.
 
     Args:
-        images: (batch, height, width, 1).
+        values: (batch, tiles, frequencies).
+        means: (batch, tiles), brightness in network units.
 
     Returns:
-        (sums, pixels), each (batch, BINS): the mean square of a bin is their ratio.
+        (sums, tiles), each (batch, BINS, frequencies): the mean of a bin is their ratio.
     """
-    margin = size // 2
-    mean = tf.nn.avg_pool2d(images, size, 1, "VALID")
-    squares = tf.square(images[:, margin:-margin, margin:-margin] - mean)
-    width = (HIGH - LOW) / (BINS - 1)
-    position = tf.clip_by_value(tf.stop_gradient(mean), LOW, HIGH)
-    pixels = tf.nn.relu(1.0 - tf.abs(position - tf.linspace(LOW, HIGH, BINS)) / width)
-    return tf.reduce_sum(pixels * squares, axis=(1, 2)), tf.reduce_sum(pixels, axis=(1, 2))
+    distance = tf.abs(tf.clip_by_value(means, 0.0, 1.0)[..., None] - tf.linspace(0.0, 1.0, BINS))
+    shares = tf.stop_gradient(tf.nn.relu(1.0 - distance * (BINS - 1)))
+    sums = tf.einsum("btk,btf->bkf", shares, values)
+    return sums, tf.broadcast_to(tf.reduce_sum(shares, axis=1)[..., None], tf.shape(sums))
 
 
 class RunningMeans:
@@ -91,15 +91,18 @@ class DefectStatistics:
     """The statistics of real and of generated x of every task, and the loss terms that bring them together."""
 
     def __init__(self, num_tasks):
-        self.spectra = [RunningMeans(num_tasks, (SIDE, SIDE // 2 + 1)) for _ in range(2)]
-        self.noises = [RunningMeans(num_tasks, (BINS,)) for _ in range(2)]
+        self.spectra = [RunningMeans(num_tasks, (FREQUENCIES,)) for _ in range(2)]
+        self.noises = [RunningMeans(num_tasks, (BINS, FREQUENCIES)) for _ in range(2)]
 
     def variables(self):
         """Everything that a checkpoint must hold."""
         return [variable for means in (*self.spectra, *self.noises) for variable in (means.sums, means.weights)]
 
     def terms(self, real, generated, task):
-        """Mean absolute differences of the logarithms.
+        """Mean absolute differences of the logarithms of power.
+
+        The mean power ("spectrum") follows blur and noise alike. The mean logarithm at each brightness ("noise") tells
+        them apart: it is dominated by the tiles that show little structure, where the power is that of the noise.
 
         Args:
             real, generated: x of the same tasks, (batch, height, width, 1) in network units.
@@ -110,17 +113,15 @@ class DefectStatistics:
         """
         spectra, noises = [], []
         for images, spectrum, noise in zip((real, generated), self.spectra, self.noises, strict=True):
-            power = power_spectrum(images)
-            spectra.append(spectrum.update(task, power, tf.ones_like(power))[0])
-            noises.append(noise.update(task, *noise_by_intensity(images)))
-        (real_noise, real_pixels), (generated_noise, generated_pixels) = noises
-        seen = tf.cast(tf.minimum(real_pixels, generated_pixels) > MIN_PIXELS, tf.float32)
-        noise = tf.reduce_sum(seen * _log_difference(real_noise, generated_noise, NOISE_FLOOR))
+            power, means = tile_spectra(images)
+            mean_power = tf.reduce_mean(power, axis=1)
+            spectra.append(tf.math.log(spectrum.update(task, mean_power, tf.ones_like(mean_power))[0] + FLOOR))
+            noises.append(noise.update(task, *sort_by_brightness(tf.math.log(power + FLOOR), means)))
+        (real_noise, real_tiles), (generated_noise, generated_tiles) = noises
+        tiles = tf.minimum(real_tiles, generated_tiles)
+        tiles = tf.where(tiles > MIN_TILES, tiles, 0.0)
+        noise = tf.reduce_sum(tiles * tf.abs(real_noise - generated_noise))
         return {
-            "spectrum": tf.reduce_mean(_log_difference(*spectra, SPECTRUM_FLOOR)),
-            "noise": tf.math.divide_no_nan(noise, tf.reduce_sum(seen)),
+            "spectrum": tf.reduce_mean(tf.abs(spectra[0] - spectra[1])),
+            "noise": tf.math.divide_no_nan(noise, tf.reduce_sum(tiles)),
         }
-
-
-def _log_difference(a, b, floor):
-    return tf.abs(tf.math.log(a + floor) - tf.math.log(b + floor))

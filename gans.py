@@ -20,7 +20,7 @@ CGAN_WEIGHTS = {
 }
 CIN_WEIGHTS = {
     "paper": {"content": 1.0, "style": 0.1, "wasserstein": 0.1},
-    "tuned": {"coarse": 100.0, "spectrum": 100.0, "noise": 100.0, "wasserstein": 1.0},
+    "tuned": {"spectrum": 100.0, "noise": 200.0, "wasserstein": 1.0},
 }
 # Filters of discriminator and critic.
 JUDGE_FILTERS = {"paper": (64, 128, 256, 512), "tuned": (32, 64, 128)}
@@ -158,7 +158,7 @@ class ConditionalGAN(Method):
 class CINGAN(Method):
     """The unpaired GAN that makes defects: WGAN-GP (Gulrajani et al. 2017, algorithm 1) + content + style.
 
-    Recipe `tuned` has coarse structure in place of content, and defect statistics in place of style.
+    Recipe `tuned` has defect statistics in place of style, and no content term: its generator cannot move structure.
     """
 
     def __init__(self, *args, num_tasks, weights, n_critic, margin, **kwargs):
@@ -211,8 +211,6 @@ class CINGAN(Method):
                 terms["style"] = losses.style_loss(style_features, x_features)
             if self.statistics:
                 terms.update(self.statistics.terms(batch["cropped_x"], generated, batch["task"]))
-            if "coarse" in self.weights:
-                terms["coarse"] = losses.coarse_loss(generated, batch["cropped_y"])
         return {**terms, **self._update_generator(generator_tape, tape, terms, self.weights, generated)}
 
     def _generate(self, batch):
@@ -263,7 +261,7 @@ def build_cin_gan(args, recipe, num_tasks, features):
     def build():
         if args.recipe == "paper":
             return models.paper_cin_generator(num_tasks)
-        return models.tuned_cin_generator(num_tasks, recipe.noise_channels)
+        return models.tuned_cin_generator(num_tasks)
 
     def adam(updates):
         rate = _learning_rate(recipe.cin_learning_rate, recipe, args.num_iters * updates)

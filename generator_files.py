@@ -16,8 +16,8 @@ ATTRIBUTE = "microscopygan"
 FORMAT_VERSION = 1
 # The layers that models.py uses. Anything else in a file (a Lambda, say, which can hold code) is refused unread.
 BUILT_IN_LAYERS = frozenset(
-    "Functional InputLayer Conv2D Conv2DTranspose ReLU LeakyReLU Activation Dropout Add Average Multiply Concatenate "
-    "Rescaling Reshape Embedding GroupNormalization UpSampling2D MaxPooling2D AveragePooling2D "
+    "Functional InputLayer Conv2D Conv2DTranspose ReLU LeakyReLU Activation Dropout Add Subtract Average Multiply "
+    "Concatenate Rescaling Reshape Embedding GroupNormalization UpSampling2D MaxPooling2D AveragePooling2D "
     "GlobalAveragePooling2D".split()
 )
 

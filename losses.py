@@ -103,8 +103,3 @@ def ssim_loss(restored, y, window=7):
     c1, c2 = 0.01**2, 0.03**2
     luminance = (2 * mean_a * mean_b + c1) / (mean_a**2 + mean_b**2 + c1)
     return 1.0 - tf.reduce_mean(luminance * (2 * covariance + c2) / (variances + c2))
-
-
-def coarse_loss(a, b, size=8):
-    """Mean absolute difference of size x size block means: structure and brightness, blind to noise and fine blur."""
-    return pixel_loss(tf.nn.avg_pool2d(a, size, size, "VALID"), tf.nn.avg_pool2d(b, size, size, "VALID"))

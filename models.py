@@ -92,59 +92,72 @@ def tuned_generator(filters=(24, 48, 96)):
     Heights and widths are multiples of 4.
     """
     image = keras.Input((None, None, 1), name="image")
-    correction = layers.Conv2D(1, 1, dtype="float32")(_unet(image, filters, normalize=lambda z: z))
+    correction = layers.Conv2D(1, 1, dtype="float32")(_unet(image, filters))
     return keras.Model(image, layers.Add(dtype="float32")([image, correction]), name="tuned_generator")
 
 
-def tuned_cin_generator(num_tasks, noise_channels=1, filters=(24, 48, 96), bank=8, size=11):
-    """Defects as optics and a camera make them: blur of the image, signal-dependent correlated noise, and the rest.
+# Sides in pixels of the averages that a blur is made of: its standard deviation is 4 pixels at most.
+BLUR_SIDES = (3, 3, 3, 5, 5, 7, 9)
+# Brightness (network units, 0.1 under the dark percentile at 0) up to which each ramp of the noise deviation rises.
+NOISE_RAMPS = (0.1, 0.2, 0.4, 0.8, 1.6)
 
-    x = gain_s * y + sum_k blur_sk * (B_k * y) + sum_k a_k(y, s) * (N_k * noise) + f(y, s), where B_k and N_k are
-    `bank` linear filters of size x size pixels shared by all tasks, gain and blur are numbers per task, and the
-    amplitude maps a and the correction f come from one U-Net with CIN. Without its noise input it could make one x
-    of a y only, and no noise. CIN is left out at full resolution: it would take away the brightness that shot noise
-    depends on.
 
-    Inputs are [image, task, noise], noise (batch, height, width, noise_channels) from N(0, 1).
+def tuned_cin_generator(num_tasks):
+    """Defects as optics and a camera make them: x = blur_s(y) + deviation_s(blur_s(y)) * blur_s'(noise).
+
+    All layers are shared by the tasks s but for numbers that scale what they compute, as CIN's gamma does; CIN's
+    normalisation is left out, because it would take away the brightness that shot noise depends on. A blur is a chain
+    of small averages along either axis, each mixed in by a share of 0 to 1; the deviation is a sum of saturating
+    ramps, each with a weight of at least 0. Nothing here can pass image content off as noise, or noise as content,
+    which a U-Net trained on ten images does. Without its noise input it could make one x of a y only.
+
+    Inputs are [image, task, noise], noise (batch, height, width, 1) from N(0, 1).
     """
     image = keras.Input((None, None, 1), name="image")
     task = keras.Input((1,), dtype="int32", name="task")
-    noise = keras.Input((None, None, noise_channels), name="noise")
+    noise = keras.Input((None, None, 1), name="noise")
 
-    def filtered(z):
-        return layers.Conv2D(bank, size, padding="same", use_bias=False, dtype="float32")(z)
-
-    def per_task(channels, start):
-        # Stored as a tenth, so that one of Adam's steps moves them ten times as far as a filter's weight.
+    def of_task(start, activation):
+        # Stored as a tenth, so that one of Adam's steps moves it ten times as far as a filter's weight.
         start = keras.initializers.Constant(0.1 * start)
-        values = layers.Embedding(num_tasks, channels, embeddings_initializer=start, dtype="float32")(task)
-        values = layers.Rescaling(10.0, dtype="float32")(values)
-        return layers.Reshape((1, 1, channels), dtype="float32")(values)
+        number = layers.Embedding(num_tasks, 1, embeddings_initializer=start, dtype="float32")(task)
+        number = layers.Activation(activation, dtype="float32")(layers.Rescaling(10.0, dtype="float32")(number))
+        return layers.Reshape((1, 1, 1), dtype="float32")(number)
 
-    def weighted(z, weights):
-        product = layers.Multiply(dtype="float32")([z, weights])
-        return layers.Conv2D(1, 1, use_bias=False, dtype="float32")(product)
-
-    features = _unet(image, filters, lambda z: conditional_instance_normalization(z, task, num_tasks))
-    amplitudes = layers.Conv2D(bank, 1, dtype="float32")(features)
-    amplitudes = layers.Multiply(dtype="float32")([amplitudes, per_task(bank, 1.0)])
-    parts = [
-        layers.Multiply(dtype="float32")([image, per_task(1, 1.0)]),
-        weighted(filtered(image), per_task(bank, 0.0)),
-        weighted(filtered(noise), amplitudes),
-        layers.Conv2D(1, 1, dtype="float32")(features),
-    ]
-    return keras.Model([image, task, noise], layers.Add(dtype="float32")(parts), name="tuned_cin_generator")
+    expected = _blur(image, lambda: of_task(-2.0, "sigmoid"))
+    grain = _blur(noise, lambda: of_task(-3.0, "sigmoid"))
+    deviation = _noise_deviation(expected, lambda: of_task(-4.0, "softplus"))
+    visible = layers.Multiply(dtype="float32")([deviation, grain])
+    defective = layers.Add(dtype="float32")([expected, visible])
+    return keras.Model([image, task, noise], defective, name="tuned_cin_generator")
 
 
-def _unet(x, filters, normalize):
-    """Features at full resolution of a U-Net, one entry of `filters` per resolution, normalised below the first."""
+def _blur(z, share):
+    """A chain of averages along either axis; `share()` gives the part that each replaces of what it averages."""
+    for side in BLUR_SIDES:
+        for window in ((side, 1), (1, side)):
+            mean = layers.AveragePooling2D(window, 1, padding="same", dtype="float32")(z)
+            change = layers.Subtract(dtype="float32")([mean, z])
+            z = layers.Add(dtype="float32")([z, layers.Multiply(dtype="float32")([change, share()])])
+    return z
+
+
+def _noise_deviation(expected, weight):
+    """A sum of a constant and of ramps that rise to 1 with brightness; `weight()` gives the weight of each."""
+    brightness = layers.Rescaling(1.0, 0.1, dtype="float32")(expected)
+    parts = [weight()]
+    for end in NOISE_RAMPS:
+        ramp = layers.ReLU(max_value=end, dtype="float32")(brightness)
+        ramp = layers.Rescaling(1.0 / end, dtype="float32")(ramp)
+        parts.append(layers.Multiply(dtype="float32")([ramp, weight()]))
+    return layers.Add(dtype="float32")(parts)
+
+
+def _unet(x, filters):
+    """Features at full resolution of a U-Net, one entry of `filters` per resolution."""
 
     def block(x, count):
-        for _ in range(2):
-            x = _convolve(x, count, activation=None)
-            x = layers.ReLU()(x if count == filters[0] else normalize(x))
-        return x
+        return _convolve(_convolve(x, count), count)
 
     skips = []
     for count in filters[:-1]:

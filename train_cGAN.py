@@ -43,14 +43,24 @@ def main(args):
     import gans
     from evaluation import Evaluator
 
-    generated = None
+    generated, generated_normalization = None, None
     if args.cin_augment:
         from generated_pairs import generate_pairs
 
         generated = generate_pairs(args.cin_generator_path, tasks, args.seed)
-    normalization = fit_cgan(args.recipe, tasks, generated if args.alpha == 1.0 else None)
+        generated_normalization = fit_cgan(args.recipe, tasks, generated)
+    normalization = generated_normalization if generated and args.alpha == 1.0 else fit_cgan(args.recipe, tasks)
     batches = PairBatches(
-        tasks, normalization, args.batch_size, patch, args.seed, args.no_rotate, recipe.mirror, generated, args.alpha
+        tasks,
+        normalization,
+        args.batch_size,
+        patch,
+        args.seed,
+        args.no_rotate,
+        recipe.mirror,
+        generated,
+        args.alpha,
+        generated_normalization,
     )
     with strategy.scope():
         features = launch.load_features(args.vgg_weights) if args.recipe == "paper" else None

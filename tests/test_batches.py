@@ -5,7 +5,7 @@ import pytest
 
 from batches import PairBatches, UnpairedBatches, crop, epoch_row, patch_shape, turn
 from data_utils import load_tasks
-from normalization import FixedNormalization, Scale, fit_cgan, fit_cin
+from normalization import FixedNormalization, PercentileNormalization, Scale, fit_cgan, fit_cin
 
 
 @pytest.fixture
@@ -54,6 +54,16 @@ def test_alpha_is_the_share_of_generated_samples(tasks, alpha):
     )
     marked = [(image > 5000).any() for i in range(60) for image in batches(i)["x"]]
     assert np.mean(marked) == pytest.approx(alpha, abs=0.06)
+
+
+def test_generated_pairs_have_a_normalisation_of_their_own(tasks):
+    """A generated pair y = x / 2 is equal on the gain fitted to it; with the gain of the real pairs it is not."""
+    x = np.random.default_rng(0).random((32, 32)).astype(np.float32)
+    generated = {task.name: ([x], [x / 2]) for task in tasks}
+    real, own = (PercentileNormalization({t.name: (gain, 0.0) for t in tasks}) for gain in (1.0, 2.0))
+    for normalization, equal in ((None, False), (own, True)):
+        batch = PairBatches(tasks, real, 8, (16, 16), 3, [], True, generated, 1.0, normalization)(0)
+        assert np.allclose(batch["x"], batch["y"], atol=1e-5) == equal
 
 
 def test_turns_are_the_eight_symmetries_or_four_without_rotation():

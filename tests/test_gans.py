@@ -60,15 +60,14 @@ def small_cgan(optimizer=lambda: keras.optimizers.SGD(0.1), average_decay=0.9, d
 
 def small_cin_gan(optimizer=lambda: keras.optimizers.SGD(0.01)):
     keras.utils.set_random_seed(1)
-    build = lambda: models.tuned_cin_generator(2, filters=(4, 6, 8))  # noqa: E731
     return gans.CINGAN(
-        {"generator": build(), "critic": models.patch_critic(2, (4, 8))},
+        {"generator": models.tuned_cin_generator(2), "critic": models.patch_critic(2, (4, 8))},
         {"generator": optimizer(), "critic": optimizer()},
-        build(),
+        models.tuned_cin_generator(2),
         0.9,
         7,
         num_tasks=2,
-        weights={"coarse": 10.0, "spectrum": 1.0, "noise": 1.0, "wasserstein": 1.0},
+        weights={"spectrum": 1.0, "noise": 1.0, "wasserstein": 1.0},
         n_critic=2,
         margin=2,
     )

@@ -96,6 +96,45 @@ def test_task_matters_once_learned(name):
     assert not np.allclose(model(inputs), model(others), atol=1e-4)
 
 
+def set_numbers(model, values):
+    """Set the numbers per task of a tuned CIN generator: {starting value of the embedding: values, one per task}."""
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.Embedding):
+            (start,) = set(np.round(layer.get_weights()[0].ravel(), 6))
+            layer.set_weights([np.float32(values[round(float(start), 6)])[:, None]])
+
+
+BLUR, GRAIN, DEVIATION = -0.2, -0.3, -0.4
+
+
+def test_tuned_cin_generator_blurs_each_task_by_its_own_shares():
+    """All shares 1 is a chain of plain averages, whose variances add: (side^2 - 1) / 12 each; shares 0 change nothing.
+
+    The sum of variances is measured as that of the response to a point.
+    """
+    model = models.tuned_cin_generator(2)
+    set_numbers(model, {BLUR: (-10.0, 10.0), GRAIN: (-10.0, -10.0), DEVIATION: (-10.0, -10.0)})
+    point = np.zeros((2, 64, 64, 1), np.float32)
+    point[:, 32, 32] = 1.0
+    sharp, blurred = np.asarray(model([point, np.array([[0], [1]]), np.zeros_like(point)]))[..., 0]
+    assert np.allclose(sharp, point[0, ..., 0], atol=1e-5)
+    rows = blurred.sum(axis=1) / blurred.sum()
+    variance = sum((side**2 - 1) / 12 for side in models.BLUR_SIDES)
+    assert np.sum(rows * (np.arange(64) - 32) ** 2) == pytest.approx(variance, rel=1e-3)
+
+
+def test_tuned_cin_generator_has_noise_that_grows_with_brightness():
+    """In the dark the deviation is the constant; where all ramps have ended, the weights of all ramps are added."""
+    model = models.tuned_cin_generator(1)
+    set_numbers(model, {BLUR: (-10.0,), GRAIN: (-10.0,), DEVIATION: (-0.2,)})
+    noise = RNG.standard_normal((1, 128, 128, 1)).astype(np.float32)
+    weight = np.log1p(np.exp(-2.0))
+    for brightness, count in ((-0.1, 1), (2.0, 1 + len(models.NOISE_RAMPS))):
+        clean = np.full((1, 128, 128, 1), brightness, np.float32)
+        made = np.asarray(model([clean, np.zeros((1, 1), np.int32), noise]))
+        assert np.allclose(made - clean, count * weight * noise, atol=1e-3)
+
+
 def test_paper_output_is_the_mean_of_input_and_tanh():
     model = BUILDERS["paper"]()
     model.layers[-3].set_weights([np.zeros_like(w) for w in model.layers[-3].get_weights()])

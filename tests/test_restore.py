@@ -60,7 +60,7 @@ def test_paper_returns_the_units_of_y():
 
 
 def test_cin_generator_goes_from_y_to_x_with_noise_of_its_own():
-    model = models.tuned_cin_generator(1, filters=(4, 4, 4))
+    model = models.tuned_cin_generator(1)
     apply = inference.Applier(model, metadata(PAPER, "CIN-GAN", noise_channels=1), seed=1)
     clean = RNG.uniform(600, 1400, (16, 24))
     first, again, other = apply(clean, "A"), apply(clean, "A"), apply(clean, "A", draw=1)
