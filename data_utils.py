@@ -42,7 +42,8 @@ class Images:
         values = np.fromfile(self.path, self.array.dtype, count, offset=start)
         if len(values) < count:
             raise InputError(f"{self.path}: image {row} is cut short; was the file changed?")
-        return values.reshape(self.shape).astype(np.float32)
+        with np.errstate(over="ignore"):  # `check` tells of values that float32 cannot hold
+            return values.reshape(self.shape).astype(np.float32)
 
     @property
     def shape(self):
@@ -161,7 +162,7 @@ def open_npy(path):
             raise InputError(f"{path}: not a NumPy .npy file, whatever its name says; save it with numpy.save")
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, EOFError, OSError, SyntaxError) as failure:
+    except Exception as failure:  # NumPy's parser raises whatever a damaged header leads it into
         if "Object arrays" in str(failure) or "Python objects" in str(failure):
             raise InputError(f"{path}: holds pickled Python objects; save a plain array of numbers") from failure
         raise InputError(f"{path}: cannot be read as an array ({failure})") from failure

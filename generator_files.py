@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 import h5py
+import numpy as np
 
 import normalization
 from errors import InputError
@@ -14,12 +15,17 @@ from run_folder import written_whole
 
 ATTRIBUTE = "microscopygan"
 FORMAT_VERSION = 1
-# The layers that models.py uses. Anything else in a file (a Lambda, say, which can hold code) is refused unread.
+# What models.py, baselines.py and csbdeep use. Anything else in a file (a Lambda, say, which can hold code, or a class
+# of another module, which Keras would import) is refused unread.
 BUILT_IN_LAYERS = frozenset(
     "Functional InputLayer Conv2D Conv2DTranspose ReLU LeakyReLU Activation Dropout Add Subtract Average Multiply "
     "Concatenate Rescaling Reshape Embedding GroupNormalization UpSampling2D MaxPooling2D AveragePooling2D "
     "GlobalAveragePooling2D".split()
 )
+BUILT_IN = BUILT_IN_LAYERS | {"DTypePolicy", "GlorotUniform", "Zeros", "Ones", "Constant", "__keras_tensor__"}
+MODULES = frozenset([None, "keras", "keras.layers", "keras.initializers", "keras.src.models.functional"])
+# Far beyond any generator of this project: a file must not be able to fill the memory.
+LARGEST_FILE, LARGEST_NUMBER, LARGEST_KERNEL, MOST_LAYERS = 500e6, 1024, 100_000, 1000
 
 
 class Metadata:
@@ -40,6 +46,17 @@ class Metadata:
         self.script, self.recipe, self.tasks, self.normalization = script, recipe, list(tasks), normalization
         self.no_rotate, self.size_multiple = list(no_rotate), size_multiple
         self.noise_channels, self.margin = noise_channels, margin
+
+    def check(self):
+        """Raise InputError where a field cannot be true."""
+        names = (*self.tasks, *self.no_rotate, self.script, self.recipe)
+        numbers = (self.size_multiple, self.noise_channels, self.margin)
+        if not all(isinstance(name, str) for name in names) or not self.tasks:
+            raise InputError("damaged generator file (names that are no text)")
+        if not all(type(number) is int and 0 <= number <= 128 for number in numbers) or not self.size_multiple:
+            raise InputError(f"damaged generator file (size_multiple, noise_channels, margin {numbers})")
+        if not set(self.tasks) <= set(self.normalization.tasks()):
+            raise InputError("damaged generator file (tasks without a normalisation)")
 
     def to_json(self):
         """Text for the HDF5 attribute."""
@@ -80,31 +97,76 @@ def read_metadata(path):
     path = Path(path)
     if not path.is_file():
         raise InputError(f"{path}: no such generator file")
-    try:
-        with h5py.File(path, "r") as file:
-            stored, config = file.attrs.get(ATTRIBUTE), file.attrs.get("model_config")
-    except OSError as failure:
-        raise InputError(f"{path}: not an HDF5 file, or cut short ({failure})") from failure
-    if stored is None or config is None:
+    if path.stat().st_size > LARGEST_FILE:
+        raise InputError(f"{path}: {path.stat().st_size / 1e6:.0f} MB; no generator has over {LARGEST_FILE / 1e6:.0f}")
+    stored, config = _read_attributes(path)
+    if not isinstance(stored, str) or not isinstance(config, str):
         raise InputError(f"{path}: no generator of MicroscopyGAN; expected a generator.h5 that its training wrote")
     try:
-        fields = json.loads(stored)
-        unknown = _layer_names(json.loads(config)) - BUILT_IN_LAYERS
+        config, fields = json.loads(config), json.loads(stored)
+        unknown = _foreign_parts(config)
+        if unknown:
+            raise InputError(f"holds layers that no generator has ({', '.join(sorted(map(str, unknown)))}); not loaded")
+        check_sizes(config["config"]["layers"])
         if fields.pop("format_version") != FORMAT_VERSION:
             raise InputError("it was written by another version of this project")
         fields["normalization"] = normalization.from_json(fields["normalization"])
         metadata = Metadata(**fields)
-    except (ValueError, KeyError, TypeError, AttributeError) as failure:
+        metadata.check()
+        return metadata
+    except InputError as failure:
+        raise InputError(f"{path}: {failure}") from failure
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as failure:
         raise InputError(f"{path}: damaged generator file ({failure})") from failure
-    if unknown:
-        raise InputError(f"{path}: holds layers that no generator has ({', '.join(sorted(unknown))}); not loaded")
-    return metadata
 
 
-def _layer_names(config):
-    """All Keras class names in a model's configuration that name layers."""
-    layers = config["config"]["layers"]
-    return {config["class_name"]} | {layer["class_name"] for layer in layers}
+def _read_attributes(path):
+    """The texts of this project's and of Keras' attribute; None where one is missing."""
+    try:
+        with h5py.File(path, "r") as file:
+            return file.attrs.get(ATTRIBUTE), file.attrs.get("model_config")
+    except (OSError, RuntimeError, KeyError, ValueError, TypeError) as failure:  # h5py's, of damaged files
+        raise InputError(f"{path}: not an HDF5 file, or cut short ({failure})") from failure
+
+
+def _foreign_parts(config):
+    """Class names, modules and registered names anywhere in a model's configuration that are not Keras' own."""
+    if isinstance(config, list):
+        return set().union(*map(_foreign_parts, config))
+    if not isinstance(config, dict):
+        return set()
+    name, module, registered = (config.get(key) for key in ("class_name", "module", "registered_name"))
+    foreign = {name} - BUILT_IN if "class_name" in config else set()
+    foreign |= {module} - MODULES | {registered} - {None, name}
+    return foreign.union(*map(_foreign_parts, config.values()))
+
+
+def check_sizes(layers):
+    """Raise InputError where a model's layers are larger than any generator's.
+
+    Args:
+        layers: their configurations, list of dicts.
+    """
+    if len(layers) > MOST_LAYERS:
+        raise InputError(f"{len(layers)} layers; no generator has over {MOST_LAYERS}")
+    for layer in layers:
+        config = layer["config"]
+        for key in (
+            "filters",
+            "kernel_size",
+            "strides",
+            "size",
+            "pool_size",
+            "input_dim",
+            "output_dim",
+            "target_shape",
+        ):
+            numbers = np.atleast_1d(config.get(key, 1))
+            if numbers.max() > LARGEST_NUMBER:
+                raise InputError(f"a layer with {key} {config[key]}; no generator has over {LARGEST_NUMBER}")
+        kernel = config.get("filters", 1) * np.prod(config.get("kernel_size", 1))
+        if kernel > LARGEST_KERNEL or np.prod(config.get("size", 1)) > 16:
+            raise InputError(f"layer {config.get('name')} is larger than any generator's")
 
 
 def load_generator(path):
@@ -121,6 +183,21 @@ def load_generator(path):
 
     try:
         model = keras.models.load_model(str(path), compile=False, safe_mode=True)
-    except (ValueError, TypeError, KeyError, OSError) as failure:
-        raise InputError(f"{path}: Keras cannot load it ({str(failure).splitlines()[0]})") from failure
+    except Exception as failure:  # Keras and h5py raise whatever a damaged file leads them into
+        reason = (str(failure) or type(failure).__name__).splitlines()[0]
+        raise InputError(f"{path}: Keras cannot load it ({reason})") from failure
+    _check_model(path, model, metadata)
     return model, metadata
+
+
+def _check_model(path, model, metadata):
+    """Raise InputError unless the model maps images to images of one channel, and its weights are numbers."""
+    expected = [1]
+    if metadata.script == "CIN-GAN":
+        expected = [1, "task", *[metadata.noise_channels] * bool(metadata.noise_channels)]
+    received = [t.shape[-1] if len(t.shape) == 4 else "task" if len(t.shape) == 2 else t.shape for t in model.inputs]
+    outputs = [tuple(tensor.shape) for tensor in model.outputs]
+    if received != expected or outputs != [(None, None, None, 1)]:
+        raise InputError(f"{path}: a model with inputs {received} and outputs {outputs}, not a generator of images")
+    if not all(np.isfinite(weight).all() for weight in model.get_weights()):
+        raise InputError(f"{path}: damaged generator file (weights that are no finite numbers)")

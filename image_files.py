@@ -1,5 +1,6 @@
 """Reading and writing the user's images: .npy and TIFF, any number of planes, metadata kept."""
 
+import struct
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,6 +12,9 @@ from errors import InputError
 from run_folder import written_whole
 
 SUFFIXES = (".npy", ".tif", ".tiff")
+# A file that unpacks to more than this, and to a hundred times its own size, is no micrograph but a trap.
+BOMB_BYTES, BOMB_RATIO = 256e6, 100
+LARGEST_VALUE = 1e18  # its square still fits into float32
 
 
 class ImageFile(NamedTuple):
@@ -53,7 +57,7 @@ def read_image(path):
         ImageFile.
 
     Raises:
-        InputError: it cannot be read, has colours, or holds NaN or infinite values.
+        InputError: it cannot be read, has colours, or holds NaN, infinite or absurdly large values.
     """
     path = Path(path)
     array, axes, metadata = _read_npy(path) if path.suffix.lower() == ".npy" else _read_tiff(path)
@@ -63,12 +67,19 @@ def read_image(path):
         raise InputError(f"{path}: expected an image or a stack of images, received shape {array.shape}")
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         raise InputError(f"{path}: holds NaN or infinite values; repair it first")
+    if array.dtype.kind == "f" and max(abs(float(array.min())), abs(float(array.max()))) > LARGEST_VALUE:
+        raise InputError(f"{path}: holds values beyond {LARGEST_VALUE:g}; rescale it first")
     height, width = array.shape[-3:-1] if axes.endswith("YXS") else array.shape[-2:]
     return ImageFile(path, array.reshape(-1, height, width), array.shape, axes, metadata)
 
 
 def _read_npy(path):
-    array = open_npy(path)
+    mapped = open_npy(path)
+    if mapped.ndim > 2 and 2 <= mapped.shape[-1] <= 4 and min(mapped.shape[-3:-1]) > 4:
+        channels = mapped.shape[-1]
+        raise InputError(f"{path}: shape {mapped.shape} ends in {channels} channels; save each as an array of its own")
+    # Read, not mapped: a file that is cut short while it is mapped would kill the process.
+    array = np.load(path, allow_pickle=False)
     # As in training, a last axis of 1 is the gray channel: (N, H, W, 1).
     axes = "YXS" if array.ndim > 2 and array.shape[-1] == 1 else "YX"
     return array, axes, {}
@@ -82,6 +93,12 @@ def _read_tiff(path):
                 raise InputError(f"{path}: a colour image (axes {series.axes}); save its channels as gray images")
             if series.axes[-2:] != "YX":
                 raise InputError(f"{path}: expected images along the last two axes YX, received axes {series.axes}")
+            if series.keyframe.photometric == tifffile.PHOTOMETRIC.PALETTE:
+                raise InputError(f"{path}: an image of palette colours; save it as a gray image")
+            if series.nbytes > max(BOMB_BYTES, BOMB_RATIO * path.stat().st_size):
+                raise InputError(f"{path}: {path.stat().st_size} bytes claim to unpack to {series.nbytes / 1e9:.1f} GB")
+            if len(file.series) > 1:
+                print(f"note: {path} holds {len(file.series)} series of images; the first is used")
             return series.asarray(), series.axes, _tiff_metadata(file)
     except InputError:
         raise
@@ -101,12 +118,14 @@ def _tiff_metadata(file):
     page = file.pages[0]
     if "ResolutionUnit" in page.tags:
         metadata["resolutionunit"] = int(page.tags["ResolutionUnit"].value)
-    return {**metadata, "metadata": None, "description": page.description or None}
+    return {**metadata, "metadata": None, "description": page.description.encode() or None}
 
 
 def _resolution(page):
     tags = [page.tags.get(name) for name in ("XResolution", "YResolution")]
-    return tuple(tag.value for tag in tags) if all(tags) else None
+    values = tuple(tag.value for tag in tags if tag)
+    # Two integers each; some programs write 0/0 for unknown.
+    return values if len(values) == 2 and all(np.size(value) == 2 and all(value) for value in values) else None
 
 
 def _ome_metadata(file):
@@ -143,4 +162,8 @@ def write_image(path, source, planes):
         # ImageJ knows 8- and 16-bit integers and float32 only.
         if options.get("imagej") and array.dtype not in (np.uint8, np.uint16, np.float32):
             options = {"metadata": {"axes": axes}, "resolution": options.get("resolution")}
-        tifffile.imwrite(beside, array, photometric="minisblack", **options)
+        try:
+            tifffile.imwrite(beside, array, photometric="minisblack", **options)
+        except (ValueError, TypeError, KeyError, ArithmeticError, struct.error) as failure:
+            print(f"note: {path}: written without the metadata of {source.path}, which cannot be ({failure})")
+            tifffile.imwrite(beside, array, photometric="minisblack")

@@ -40,6 +40,10 @@ class FixedNormalization:
     def __init__(self, scales):
         self.scales = {name: (Scale(*x), Scale(*y)) for name, (x, y) in scales.items()}
 
+    def tasks(self):
+        """Names of the tasks that it knows."""
+        return self.scales.keys()
+
     def x_scale(self, task, image):
         """Scale of a defective image of the task."""
         return self.scales[task][0]
@@ -70,6 +74,10 @@ class PercentileNormalization:
 
     def __init__(self, gains):
         self.gains = {name: (float(gain), float(offset)) for name, (gain, offset) in gains.items()}
+
+    def tasks(self):
+        """Names of the tasks that it knows."""
+        return self.gains.keys()
 
     def x_scale(self, task, image):
         """Scale of a defective image, from its own percentiles; the task does not matter."""
@@ -111,10 +119,19 @@ def from_json(stored):
     Raises:
         InputError: the description is of no known kind.
     """
-    if stored.get("kind") == FixedNormalization.kind:
-        return FixedNormalization(stored["scales"])
-    if stored.get("kind") == PercentileNormalization.kind:
-        return PercentileNormalization(stored["gains"])
+    kinds = {
+        FixedNormalization.kind: ("scales", FixedNormalization),
+        PercentileNormalization.kind: ("gains", PercentileNormalization),
+    }
+    if stored.get("kind") in kinds:
+        key, build = kinds[stored["kind"]]
+        numbers = np.array(list(stored[key].values()), float)
+        # The last number of each is a span or a gain.
+        if not numbers.size or not np.isfinite(numbers).all() or not numbers[..., 0 if key == "gains" else -1].all():
+            raise InputError(
+                "a normalisation without tasks, with a span or gain of 0, or with numbers that are not finite"
+            )
+        return build(stored[key])
     raise InputError(f"unknown normalisation {stored.get('kind')!r}; expected 'fixed' or 'percentile'")
 
 

@@ -10,6 +10,7 @@ size are kept. The result is float32 in the units of the input (recipe paper: of
 """
 
 import argparse
+import os
 from pathlib import Path
 
 import numpy as np
@@ -84,12 +85,18 @@ def plan_outputs(args, sources):
     else:
         name = args.output.suffix.lower() in SUFFIXES
         targets = [args.output if name else args.output / sources[0].name]
-    taken = {source.resolve() for source in sources}
+    inputs = [*sources, args.generator_path, *([args.ground_truth] if args.ground_truth else [])]
+    taken = {path.resolve() for path in inputs}
     for target in targets:
-        if target.resolve() in taken:
+        if target.resolve() in taken or (args.ground_truth and target.parent.resolve() == args.ground_truth.resolve()):
             raise InputError(f"--output={args.output} would overwrite the input {target}; choose another")
+        if target.is_dir():
+            raise InputError(f"--output: {target} is a folder; choose the name of a file")
         if target.exists() and not args.overwrite:
             raise InputError(f"{target} exists; choose another --output, or pass --overwrite")
+    folder = next(folder for folder in targets[0].absolute().parents if folder.exists())
+    if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
+        raise InputError(f"--output={args.output}: {folder} is no folder that you may write to")
     return targets
 
 
@@ -128,6 +135,8 @@ def restore_file(args, apply, task, source, target, truth):
             planes.append(apply(image, task, index, args.tile, args.overlap, args.average))
             bar.update()
     planes = np.stack(planes)
+    if not np.isfinite(planes).all():
+        raise InputError(f"{source.path}: the generator's output is not finite; is {args.generator_path} damaged?")
     write_image(target, source, to_dtype(planes, args.dtype, target))
     print(f"{source.path} -> {target}")
     if truth is not None:

@@ -42,7 +42,7 @@ def test_lambda_layers_are_refused_unread(tmp_path, metadata):
     model = keras.Model(image, keras.layers.Lambda(lambda x: x)(image))
     path = tmp_path / "generator.h5"
     save_generator(model, path, metadata)
-    with pytest.raises(InputError, match="holds layers that no generator has \\(Lambda\\)"):
+    with pytest.raises(InputError, match="holds layers that no generator has \\(Lambda"):
         load_generator(path)
 
 
