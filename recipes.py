@@ -65,7 +65,7 @@ RECIPES = {
         cgan_learning_rate=1e-3,
         cin_learning_rate=2e-3,
         mixed_tasks=True,
-        cin_margin=12,
+        cin_margin=8,
         noise_channels=1,
         gflop=(23.0, 11.0),
     ),
