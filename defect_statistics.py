@@ -10,7 +10,6 @@ import tensorflow as tf
 SIDE = 16  # pixels of the tiles whose power spectra are averaged
 FREQUENCIES = SIDE * (SIDE // 2 + 1)
 BINS = 6  # of a tile's mean brightness, from 0 to 1 in network units
-MIN_TILES = 3.0  # that a bin needs before it counts
 DECAY = 0.95
 FLOOR = 3e-4  # of the power: what is below 2 % of the intensity range does not matter
 
@@ -119,7 +118,6 @@ class DefectStatistics:
             noises.append(noise.update(task, *sort_by_brightness(tf.math.log(power + FLOOR), means)))
         (real_noise, real_tiles), (generated_noise, generated_tiles) = noises
         tiles = tf.minimum(real_tiles, generated_tiles)
-        tiles = tf.where(tiles > MIN_TILES, tiles, 0.0)
         noise = tf.reduce_sum(tiles * tf.abs(real_noise - generated_noise))
         return {
             "spectrum": tf.reduce_mean(tf.abs(spectra[0] - spectra[1])),

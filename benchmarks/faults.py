@@ -51,7 +51,8 @@ class Bench:
 
     def start(self, name, into, *flags, log=None, **options):
         """Start a training in its own process, its output in a file."""
-        words = TRAININGS[name][0].format(cin=self.folder / "CIN-GAN tuned/CIN-GAN_results/generator.h5").split()
+        cin = self.folder / "CIN-GAN tuned/CIN-GAN_results/generator.h5"
+        words = [word.format(cin=cin) for word in TRAININGS[name][0].split()]
         words += [f"--data_dir={self.data}", f"--dir={self.folder / into}", "--num_gpu=0", "--batch_size=2"]
         words += ["--vgg_weights=random", f"--num_iters={ITERATIONS}", "--save_every=2", "--eval_every=6", *flags]
         command = [sys.executable, str(ROOT / words[0]), *words[1:]]
