@@ -4,6 +4,7 @@
 """
 
 import json
+import os
 from pathlib import Path
 
 import h5py
@@ -77,12 +78,27 @@ def save_keras(model, path):
     """Save a Keras model as HDF5, without Keras' advice to use its newer format: labs exchange .h5."""
     from absl import logging
 
+    _reserve(path, _size_at_most(model))
     verbosity = logging.get_verbosity()
     logging.set_verbosity(logging.ERROR)
     try:
         model.save(str(path), include_optimizer=False)
     finally:
         logging.set_verbosity(verbosity)
+
+
+def _size_at_most(model):
+    """Bytes that a model's HDF5 file will not exceed: its weights, its configuration, and a page for each of both."""
+    weights = sum(int(np.prod(weight.shape)) * 4 for weight in model.weights)
+    return weights + 2 * len(model.to_json()) + 4096 * (len(model.weights) + len(model.layers) + 16)
+
+
+def _reserve(path, size):
+    """Raise OSError where `size` bytes do not fit, before h5py finds out: on a full disk it crashes the process."""
+    with open(path, "wb") as file:
+        file.write(bytes(size))
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def read_metadata(path):
