@@ -7,6 +7,7 @@ import tempfile
 import time
 from contextlib import contextmanager
 
+import cluster
 from errors import InputError
 
 # What TensorFlow's libraries print before their own log level applies: notes of INFO level, that no GPU was found,
@@ -37,21 +38,21 @@ def quiet_libraries():
                     print(line, file=sys.stderr)
 
 
-def start_tensorflow(num_gpu, most=None):
+def start_tensorflow(num_gpu, most=None, workers=False):
     """Import TensorFlow and choose the devices to train on.
 
     Args:
         num_gpu: None for all that are visible (the CPU where none is), 0 for the CPU, else how many.
         most: of all that are visible, use this many at most.
+        workers: take part in the training on several machines that the environment asks for, if it does.
 
     Returns:
         (tf.distribute strategy, description of the devices).
 
     Raises:
-        InputError: more GPUs are asked for than there are, or TF_CONFIG asks for several machines.
+        InputError: more GPUs are asked for than there are, or the other workers cannot be reached.
     """
-    if "TF_CONFIG" in os.environ:
-        raise InputError("TF_CONFIG is set, but training runs on one machine only so far; unset it")
+    several = workers and cluster.is_asked_for()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     with quiet_libraries():
         import tensorflow as tf
@@ -61,10 +62,17 @@ def start_tensorflow(num_gpu, most=None):
         if count > max(len(gpus), 1):
             raise InputError(f"--num_gpu={num_gpu}: {len(gpus)} GPUs are visible; ask for that many, or 0 for the CPU")
         tf.config.set_visible_devices(gpus[:count], "GPU")
+        if not gpus[:count]:
+            # One operation after another, each on all cores. Side by side, the order in which AddN sums gradients
+            # depends on which of them was ready to be overwritten, and two runs differ by rounding.
+            tf.config.threading.set_inter_op_parallelism_threads(1)
         for gpu in gpus[:count]:
             tf.config.experimental.set_memory_growth(gpu, True)
+        strategy = cluster.make_strategy(count) if several else None
         # The first operation starts the device libraries, which have their say.
         tf.zeros(1)
+    if several:
+        return strategy, cluster.describe(strategy, f"{count} GPUs" if count else "the CPU")
     if count == 1 and not gpus:
         return tf.distribute.get_strategy(), "the CPU (--num_gpu=1, but no GPU is visible)"
     if count == 0:

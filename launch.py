@@ -1,8 +1,10 @@
 """What both training scripts do around their GAN: load the data, start the devices, train, evaluate, save."""
 
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
+import cluster
 import data_utils
 from batches import patch_shape
 from devices import estimate_seconds, start_tensorflow
@@ -36,7 +38,8 @@ def load_tasks(args):
 def open_run(args, name):
     """The results folder, checked but not yet written to. Raises InputError where it holds an earlier run."""
     run = RunFolder(args.dir / name)
-    run.check(args.resume, args.overwrite)
+    # Several workers would find each other's probe of the lock; the chief takes it later.
+    run.check(args.resume, args.overwrite, probe_lock=not cluster.is_asked_for())
     return run
 
 
@@ -61,10 +64,10 @@ def start_devices(args, method, patch, gflop_per_image, most_gpus=None):
     Returns:
         The tf.distribute strategy.
     """
-    strategy, devices = start_tensorflow(args.num_gpu, most_gpus)
+    strategy, devices = start_tensorflow(args.num_gpu, most_gpus, workers=most_gpus is None)
     replicas = strategy.num_replicas_in_sync
     if args.batch_size % replicas:
-        raise InputError(f"--batch_size={args.batch_size} cannot be split over {replicas} GPUs; choose a multiple")
+        raise InputError(f"--batch_size={args.batch_size} cannot be split over {replicas} devices; choose a multiple")
     import keras
     import tensorflow as tf
 
@@ -105,10 +108,14 @@ def run_training(args, defaults, run, strategy, gan, batches, evaluator, has_sch
     Returns:
         The script's exit code.
     """
-    with run.locked():
+    chief = cluster.is_chief(strategy)
+    with run.locked() if chief else nullcontext(), cluster.failures_told(strategy):
         training = Training(args, run, strategy, gan, evaluator, has_schedule)
         training.prepare(defaults)
         done, code = training.train(batches)
+    if not chief:
+        print(f"stopped after iteration {done}; the chief has saved everything")
+        return code
     needs_task = evaluator.metadata.normalization.kind == "fixed" and len(evaluator.metadata.tasks) > 1
     flag = " --task=NAME" if needs_task else ""
     if code:
@@ -125,6 +132,7 @@ class Training:
 
     def __init__(self, args, run, strategy, gan, evaluator, has_schedule):
         self.args, self.run, self.strategy, self.gan, self.evaluator = args, run, strategy, gan, evaluator
+        self.chief = cluster.is_chief(strategy)
         self.start, self.seconds, self.rollbacks = 0, 0.0, 0
         state = {key: getattr(args, key) for key in FIXED_BY_RESUME if hasattr(args, key)}
         self.state = {key: str(value) if isinstance(value, Path) else value for key, value in state.items()}
@@ -133,15 +141,16 @@ class Training:
             self.state["num_iters"] = args.num_iters
 
     def prepare(self, defaults):
-        """Make the folder, or load its last checkpoint."""
-        notice = self.run.create(self.args.resume, self.args.overwrite)
+        """Make the folder, or load its last checkpoint. Workers other than the chief write nothing."""
+        notice = self.run.create(self.args.resume, self.args.overwrite) if self.chief else None
         if notice:
             print(f"note: {notice}")
         if self.args.resume:
             self._load()
-        elif self.args.on_divergence == "rollback":
+        elif self.args.on_divergence == "rollback" and self.chief:
             self.run.save_checkpoint(0, self.gan.variables(), self.state)
-        self.run.write_args(self.args, defaults)
+        if self.chief:
+            self.run.write_args(self.args, defaults)
 
     def _load(self):
         with self.strategy.scope():
@@ -149,6 +158,8 @@ class Training:
 
     def save(self, done, seconds):
         """Save the generator, the other networks and a checkpoint, each whole."""
+        if not self.chief:
+            return
         save_generator(self.gan.released, self.run / "generator.h5", self.evaluator.metadata)
         for name in self.gan.networks.keys() - {"generator"}:
             with written_whole(self.run / f"{name}.h5") as beside:
@@ -159,7 +170,7 @@ class Training:
         """Train to the end, or raise DivergenceError; gives (finished iterations, exit code)."""
         from training import DivergenceError, train
 
-        evaluate = self.evaluator.bind(self.gan, self.run)
+        evaluate = self.evaluator.bind(self.gan, self.run) if self.chief else lambda *received: None
         while True:
             batches.seed = self.args.seed + REDRAW * self.rollbacks
             try:

@@ -57,13 +57,13 @@ class RunFolder:
     def __truediv__(self, name):
         return self.path / name
 
-    def check(self, resume, overwrite):
+    def check(self, resume, overwrite, probe_lock=True):
         """Raise InputError where the folder's state and the wish disagree. Writes nothing."""
         if resume and overwrite:
             raise InputError("--resume and --overwrite exclude each other; choose one")
         if resume and not self.checkpoints():
             raise InputError(f"--resume: {self.path} holds no checkpoint to go on from; start without --resume")
-        if self._lock_path.exists():
+        if probe_lock and self._lock_path.exists():
             self._lock().close()
         if self.path.exists() and not (resume or overwrite) and any(self.path.iterdir()):
             raise InputError(

@@ -13,6 +13,7 @@ import argparse
 import importlib.util
 
 import arguments
+import cluster
 import launch
 from errors import InputError, run_script
 from generator_files import Metadata
@@ -38,6 +39,8 @@ def main(args):
     baseline = BASELINES[args.method]
     if args.augment and args.method != "care":
         raise InputError("--augment is for --method=care; the others crop and flip as published")
+    if cluster.is_asked_for():
+        raise InputError("a baseline is trained by one process; unset TF_CONFIG, or choose --tasks for each machine")
     if args.num_gpu and args.num_gpu > 1:
         raise InputError(f"--num_gpu={args.num_gpu}: a baseline uses one GPU at most; choose --tasks for each GPU")
     if args.method == "care" and not importable("csbdeep"):

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 import numpy as np
 import tensorflow as tf
 
+from cluster import Agreement
 from errors import InputError
 from progress import progress_bar
 
@@ -159,20 +160,23 @@ def train(gan, batches, strategy, start, trained, limits, evaluate, save):
     data = iter(distribute_batches(strategy, batches, start, limits.num_iters)) if start < limits.num_iters else None
     means, clock, began, shown, done = LossMeans(), TrainingClock(trained), time.monotonic(), 0.0, start
     evaluated = saved = None
+    agreement = Agreement(strategy)
     bar = progress_bar(total=limits.num_iters, initial=start, unit="it")
     with StopSignal() as stop, bar:
-        while done < limits.num_iters and not stop.number:
+        while done < limits.num_iters:
+            late = bool(limits.max_seconds) and time.monotonic() - began >= limits.max_seconds
+            if agreement.stops(bool(stop.number) or (late and done > start), done - start):
+                break
             means.add(step(tf.constant(done, tf.int64), next(data)))
             done += 1
             elapsed = time.monotonic() - began
             if elapsed - shown > 0.5 or done == limits.num_iters:
                 shown = elapsed
                 losses = means.means()
-                check_losses({name: value for name, value in losses.items() if name != "discriminator"}, done)
+                if agreement.alone:  # Several workers look at the same iterations, so that all of them find it.
+                    check_losses({name: value for name, value in losses.items() if name != "discriminator"}, done)
                 bar.set_postfix_str(_describe(losses, (done - start) * batches.batch_size / elapsed), False)
             bar.update()
-            if limits.max_seconds and elapsed >= limits.max_seconds:
-                break
             if done % limits.eval_every == 0 or done % limits.save_every == 0:
                 losses, seconds = means.means(), clock.seconds()
                 check_losses(losses, done)

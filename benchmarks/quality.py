@@ -1,0 +1,183 @@
+"""How well recipe `tuned` restores: seeds, number of pairs, ablation, noise levels, length of the training.
+
+    python benchmarks/quality.py --part=seeds --data_dir=REAL --dir=OUT
+    python benchmarks/quality.py --part=pairs --data_dir=REAL --dir=OUT
+    python benchmarks/quality.py --part=ablation --data_dir=REAL --dir=OUT
+    python benchmarks/quality.py --part=length --data_dir=REAL --dir=OUT
+    python benchmarks/quality.py --part=noise --dir=OUT                     simulates its own images
+
+Every training has a fixed number of iterations, those that 225 s of training steps (75 s a task for CARE) allowed on
+2 CPU cores, so that neither the machine's mood nor its neighbours change a number. A part prints its table and writes
+PART.md and PART.json below --dir; what is finished is kept, and the same command goes on where it was stopped.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import NamedTuple
+
+import numpy as np
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from ablation import NETWORK, RECIPE, TERMS
+
+import table_jobs
+from data_utils import load_tasks
+from errors import run_script
+from run_folder import write_text
+
+SECONDS_225, CIN, UNPAIRED, CARE = 1541, 1000, 735, 335  # iterations
+SEEDS = (42, 43, 44)
+PHOTONS = (5, 20, 100)
+CIN_FLAGS = ("--cin_augment=True", "--cin_generator_path={cin}/CIN-GAN_results/generator.h5")
+
+
+class Cell(NamedTuple):
+    """One training and how it is scored: script and flags, which CIN-GAN it needs, pairs a task, seed, turns."""
+
+    label: str
+    words: tuple
+    limit: int = 10
+    seed: int = 42
+    average: int = 8
+    cin: str = ""
+    data: str = ""
+
+
+def tuned(label="tuned", iterations=SECONDS_225, **options):
+    return Cell(label, ("train_cGAN.py", "--recipe=tuned", f"--num_iters={iterations}"), **options)
+
+
+def with_cin(label="tuned + CIN", cin="cin", flags=(), iterations=SECONDS_225, **options):
+    words = ("train_cGAN.py", "--recipe=tuned", f"--num_iters={iterations}", *CIN_FLAGS, *flags)
+    return Cell(label, words, cin=cin, **options)
+
+
+def care(**options):
+    return Cell("CARE", ("train_baseline.py", "--method=care", f"--num_iters={CARE}"), average=1, **options)
+
+
+def cells_of(part):
+    """The trainings of a part, in the order in which they run."""
+    if part == "seeds":
+        unpaired = {"label": "tuned, no pairs", "flags": ("--alpha=1",), "iterations": UNPAIRED}
+        rows = [tuned, with_cin, lambda seed: with_cin(**unpaired, seed=seed), care]
+        return [row(seed=seed) for seed in SEEDS for row in rows]
+    if part == "pairs":
+        return [row(limit=limit) for limit in (10, 1, 3, 30, -1) for row in (tuned, with_cin, care)]
+    if part == "length":
+        return [tuned(f"tuned, {n} x 225 s", SECONDS_225 * n) for n in (1, 2, 4, 8)]
+    if part == "noise":
+        return [tuned(f"tuned, {n} photons", data=f"photons{n}") for n in PHOTONS]
+    removed = [
+        Cell(f"without {name}", ("benchmarks/ablation.py", f"--without={name}", *tuned().words[1:]))
+        for name in (*TERMS, *RECIPE, *NETWORK)
+    ]
+    return [tuned("all of it"), *removed, tuned("without turns averaged", average=1)]
+
+
+def run_once(words, folder, results):
+    """Run a script unless its results folder is finished; its output goes to a log beside."""
+    if not (folder / "done").is_file():
+        again = ["--overwrite"] if (folder / results).exists() else []
+        table_jobs.run_script([*words, f"--dir={folder}", "--eval_every=100000", *again], folder / "log.txt")
+        (folder / "done").touch()
+    return folder / results
+
+
+def score(cell, args):
+    """{task: [affine psnr, ssim, paper psnr, ssim]} of one cell, trained first where it is missing."""
+    data = args.dir / cell.data if cell.data else args.data_dir
+    shared = [f"--data_dir={data}", f"--images_limit={cell.limit}", f"--seed={cell.seed}", "--num_gpu=0"]
+    name = f"limit{cell.limit}_seed{cell.seed}{cell.data and '_' + cell.data}"
+    words = list(cell.words)
+    if cell.cin:
+        cin = args.dir / "runs" / f"{cell.cin}_{name}"
+        command = ["train_CIN_GAN.py", "--recipe=tuned", f"--num_iters={CIN}", *shared]
+        run_once(command, cin, "CIN-GAN_results")
+        words = [word.format(cin=cin) for word in words]
+    is_care = "--method=care" in words
+    results = "CARE_results" if is_care else "Microscopy_cGAN_results" + "_CIN_augm" * bool(cell.cin)
+    tag = "".join(c if c.isalnum() else "_" for c in " ".join(cell.words[1:3] if not cell.cin else cell.words[1:]))
+    run = run_once([*words, *shared], args.dir / "runs" / f"{tag}_{name}", results)
+    tasks, _ = load_tasks(data, None, cell.limit, None, 0, cell.seed)
+    return {task.name: generator_scores(cell, task, run / task.name if is_care else run) for task in tasks}
+
+
+def generator_scores(cell, task, run):
+    """Mean scores of a generator on the test images of a task."""
+    from table_scores import score_generator
+
+    images = score_generator(SimpleNamespace(average=cell.average), task, run, None)[0]["images"]
+    return means(images)
+
+
+def means(images):
+    keys = ("affine_psnr", "affine_ssim", "paper_psnr", "paper_ssim")
+    return [float(np.mean([image[key] for image in images])) for key in keys]
+
+
+def simulate(args):
+    """Make the images of part `noise`, and score input, total variation and BM3D on them."""
+    from filters import has_bm3d
+    from table_scores import score_filter
+
+    rows = {}
+    for photons in PHOTONS:
+        folder = args.dir / f"photons{photons}"
+        if not (folder / "Nuclei_X.npy").is_file():
+            command = [sys.executable, str(ROOT / "data/simulate.py"), f"--output={folder}", f"--photons={photons}"]
+            subprocess.run(command, check=True)
+        tasks, _ = load_tasks(folder, None, 10, None, 0, 42)
+        for name in ("input", "total_variation", *["bm3d"] * has_bm3d()):
+            row = {task.name: means(score_filter(name, task)[0]["images"]) for task in tasks}
+            rows[f"{name.replace('_', ' ')}, {photons} photons"] = {"42 10": row}
+    return rows
+
+
+def table(record):
+    """Markdown: affine PSNR / SSIM, mean over seeds and its deviation, and the mean over the tasks."""
+    names = sorted({task for cells in record.values() for scores in cells.values() for task in scores})
+    lines = ["| | pairs | seeds | " + " | ".join(names) + " | mean |", "|---" * (len(names) + 4) + "|"]
+    for label, cells in record.items():
+        for limit in dict.fromkeys(key.split()[1] for key in cells):
+            of_limit = [scores for key, scores in cells.items() if key.split()[1] == limit]
+            values = np.array([[scores[name] for name in names] for scores in of_limit])
+            row = [describe(values[:, i]) for i in range(len(names))] + [describe(values.mean(axis=1))]
+            shown = "all" if limit == "-1" else limit
+            lines.append(f"| {label} | {shown} | {len(of_limit)} | " + " | ".join(row) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def describe(scores):
+    """'28.05 ± 0.04 / 0.808' of (seeds, 4) scores."""
+    spread = f" ± {scores[:, 0].std(ddof=1):.2f}" if len(scores) > 1 else ""
+    return f"{scores[:, 0].mean():.2f}{spread} / {scores[:, 1].mean():.3f}"
+
+
+def main(args):
+    args.dir.mkdir(parents=True, exist_ok=True)
+    path = args.dir / f"{args.part}.json"
+    record = json.loads(path.read_text()) if path.is_file() else simulate(args) if args.part == "noise" else {}
+    for cell in cells_of(args.part):
+        key = f"{cell.seed} {cell.limit}"
+        if key not in record.get(cell.label, {}):
+            record.setdefault(cell.label, {})[key] = score(cell, args)
+            write_text(path, json.dumps(record, indent=1) + "\n")
+            write_text(args.dir / f"{args.part}.md", table(record))
+            print(cell.label, key, flush=True)
+    print(table(record))
+    return 0
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--part", choices=["seeds", "pairs", "ablation", "length", "noise"], required=True)
+    parser.add_argument("--data_dir", type=Path, help="real pair sets; part noise needs none")
+    parser.add_argument("--dir", type=Path, required=True, help="folder of the runs and tables")
+    run_script(main, parser.parse_args())
