@@ -66,8 +66,12 @@ def _make_resolver(gpus):
     resolvers = tf.distribute.cluster_resolver
     if not _is_slurm_step():
         return resolvers.TFConfigClusterResolver()
-    on_node = gpus * _slurm_tasks()
-    return resolvers.SlurmClusterResolver(port_base=PORT, gpus_per_node=on_node, gpus_per_task=gpus, auto_set_gpu=False)
+    # Its division of a node's GPUs among tasks fails where there are none; only its addresses are taken.
+    slurm = resolvers.SlurmClusterResolver(
+        port_base=PORT, gpus_per_node=_slurm_tasks(), gpus_per_task=1, auto_set_gpu=False
+    )
+    spec, (job, index) = slurm.cluster_spec(), slurm.get_task_info()
+    return resolvers.SimpleClusterResolver(spec, "", job, index, num_accelerators={"GPU": gpus}, rpc_layer="grpc")
 
 
 def describe(strategy, own):
