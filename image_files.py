@@ -167,3 +167,12 @@ def write_image(path, source, planes):
         except (ValueError, TypeError, KeyError, ArithmeticError, struct.error) as failure:
             print(f"note: {path}: written without the metadata of {source.path}, which cannot be ({failure})")
             tifffile.imwrite(beside, array, photometric="minisblack")
+
+
+def to_dtype(values, dtype):
+    """(values in a dtype, number of them that had to be clipped to its range)."""
+    if dtype == "float32":
+        return values.astype(np.float32), 0
+    limits, rounded = np.iinfo(dtype), np.round(values)
+    clipped = np.count_nonzero((rounded < limits.min) | (rounded > limits.max))
+    return np.clip(rounded, limits.min, limits.max).astype(dtype), int(clipped)

@@ -36,11 +36,18 @@ class Applier:
         Returns:
             (H, W) float32 in raw units: of x for recipe `tuned` and for CIN, of the task's y for `paper`.
         """
+        return self.with_scales(image, self.scales(image, task), task, draw, tile, overlap, average)
+
+    def scales(self, image, task):
+        """(Scale of what goes in, Scale of what comes out) of a whole raw image."""
         scales = self.metadata.normalization
         if self.makes_defects:
-            before, after = scales.y_scale(task, image), scales.x_scale(task, image)
-        else:
-            before, after = scales.x_scale(task, image), scales.restored_scale(task, image)
+            return scales.y_scale(task, image), scales.x_scale(task, image)
+        return scales.x_scale(task, image), scales.restored_scale(task, image)
+
+    def with_scales(self, image, scales, task, draw, tile, overlap, average):
+        """As calling it, with the scales of a larger image that `image` is a part of."""
+        before, after = scales
         outputs = [
             undo(self._tiled(apply(before.normalize(image)), task, draw, tile, overlap))
             for apply, undo in symmetries(average, self._may_rotate(task))

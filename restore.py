@@ -3,10 +3,12 @@
     python restore.py --generator_path=Microscopy_cGAN_results/generator.h5 --input=IMAGE.tif --output=RESTORED.tif
     python restore.py --generator_path=... --input=FOLDER --output=FOLDER2 --average=8
     python restore.py --generator_path=... --input=X.npy --output=R.npy --ground_truth=Y.npy
+    python restore.py --generator_path=... --input=VOLUME.zarr --output=RESTORED.zarr [--scheduler=tcp://HOST:8786]
     python restore.py --generator_path=CIN-GAN_results/generator.h5 --task=Nuclei --input=CLEAN.npy --output=X.npy
 
 .npy and TIFF files of any size, single images or stacks (each plane is an image of its own); shape, axes and pixel
-size are kept. The result is float32 in the units of the input (recipe paper: of the task's y; CIN-GAN: of its x).
+size are kept. OME-Zarr volumes are restored block by block, whatever their size (volumes.py). The result is float32
+in the units of the input (recipe paper: of the task's y; CIN-GAN: of its x).
 """
 
 import argparse
@@ -18,7 +20,7 @@ import numpy as np
 from arguments import OneLineParser, integer
 from errors import InputError, run_script
 from generator_files import load_generator, read_metadata
-from image_files import SUFFIXES, find_images, read_image, write_image
+from image_files import SUFFIXES, find_images, read_image, to_dtype, write_image
 
 DTYPES = ("float32", "uint8", "uint16")
 
@@ -37,6 +39,7 @@ def make_parser():
     add("--average", type=int, choices=[1, 8], default=1, help="8: mean over flips and turns; slower, often better")
     add("--dtype", choices=DTYPES, default="float32", help="of the result; what is clipped is counted and said")
     add("--seed", type=integer(0), default=0, help="of the noise of CIN-GAN's generators (default: 0)")
+    add("--scheduler", metavar="ADDRESS", help="dask cluster for OME-Zarr volumes (default: a process of this machine)")
     add("--overwrite", action="store_true", help="replace output files that exist")
     return parser
 
@@ -47,12 +50,16 @@ def main(args):
     task = check_task(args, metadata)
     if args.overlap > args.tile // 2:
         raise InputError(f"--overlap={args.overlap}: expected at most half of --tile={args.tile}")
+    if args.input.suffix == ".zarr":
+        from volumes import restore_volume
+
+        return restore_volume(args, metadata, task)
     sources = find_images(args.input)
     targets = plan_outputs(args, sources)
     truths = find_ground_truths(args, sources)
     images = (read_image(path) for path in sources)
     first = next(images)
-    apply = load_applier(args)
+    apply = load_applier(args.generator_path, args.seed)
     if args.average == 8 and task is None and metadata.no_rotate:
         print("note: without --task, averaging over the four flips alone (some tasks must not be turned)")
     for source, target, truth in zip(_chain(first, images), targets, truths, strict=True):
@@ -113,15 +120,15 @@ def find_ground_truths(args, sources):
     return truths
 
 
-def load_applier(args):
+def load_applier(generator_path, seed=0):
     """The generator as a function of raw images."""
     from devices import start_tensorflow
 
     start_tensorflow(None)
     from inference import Applier
 
-    model, metadata = load_generator(args.generator_path)
-    return Applier(lambda inputs, training: model.predict_on_batch(inputs), metadata, args.seed)
+    model, metadata = load_generator(generator_path)
+    return Applier(lambda inputs, training: model.predict_on_batch(inputs), metadata, seed)
 
 
 def restore_file(args, apply, task, source, target, truth):
@@ -137,22 +144,13 @@ def restore_file(args, apply, task, source, target, truth):
     planes = np.stack(planes)
     if not np.isfinite(planes).all():
         raise InputError(f"{source.path}: the generator's output is not finite; is {args.generator_path} damaged?")
-    write_image(target, source, to_dtype(planes, args.dtype, target))
+    values, clipped = to_dtype(planes, args.dtype)
+    if clipped:
+        print(f"note: {target}: {clipped} of {planes.size} pixels clipped to the range of {args.dtype}")
+    write_image(target, source, values)
     print(f"{source.path} -> {target}")
     if truth is not None:
         print_scores(source, planes, read_image(truth))
-
-
-def to_dtype(planes, dtype, target):
-    """Planes in the output dtype; how many pixels had to be clipped is printed."""
-    if dtype == "float32":
-        return planes.astype(np.float32)
-    limits = np.iinfo(dtype)
-    rounded = np.round(planes)
-    clipped = int(np.count_nonzero((rounded < limits.min) | (rounded > limits.max)))
-    if clipped:
-        print(f"note: {target}: {clipped} of {planes.size} pixels clipped to the range of {dtype}")
-    return np.clip(rounded, limits.min, limits.max).astype(dtype)
 
 
 def print_scores(source, planes, truth):

@@ -1,0 +1,169 @@
+"""OME-Zarr volumes: the same as whole planes, on a cluster whose worker dies, restarted, and never running code."""
+
+import json
+import os
+import signal
+import threading
+import time
+
+import keras
+import numpy as np
+import pytest
+
+import restore
+import volumes
+from errors import InputError
+from generator_files import Metadata, load_generator, save_generator
+from inference import Applier
+from normalization import PercentileNormalization
+
+zarr = pytest.importorskip("zarr", reason="requirements-large.txt is not installed")
+distributed = pytest.importorskip("distributed", reason="requirements-large.txt is not installed")
+RNG = np.random.default_rng(0)
+SCALE = [{"type": "scale", "scale": [2.0, 0.5, 0.1, 0.1]}]
+
+
+@pytest.fixture
+def generator(tmp_path):
+    """A generator that shows where a block ends: the mean of 5 x 5 pixels, zeros outside."""
+    image = keras.Input((None, None, 1))
+    layer = keras.layers.Conv2D(1, 5, padding="same", use_bias=False, kernel_initializer="ones")
+    model = keras.Model(image, keras.layers.Rescaling(1 / 25)(layer(image)))
+    metadata = Metadata("cGAN", "tuned", ["A"], PercentileNormalization({"A": (1.0, 0.0)}), (), 8)
+    save_generator(model, tmp_path / "generator.h5", metadata)
+    return tmp_path / "generator.h5"
+
+
+@pytest.fixture
+def small_blocks(monkeypatch):
+    """Blocks of 64 pixels; workers run in threads of this process, so that they have them too."""
+    monkeypatch.setattr(volumes, "BLOCK", 64)
+    with distributed.LocalCluster(
+        processes=False, n_workers=1, threads_per_worker=1, dashboard_address=None
+    ) as cluster:
+        yield cluster.scheduler_address
+
+
+def write_volume(path, values, version=2):
+    """An OME-Zarr image (c, z, y, x) of format 0.4 or 0.5."""
+    group = zarr.open_group(path, mode="w", zarr_format=version)
+    axes = [{"name": "c", "type": "channel"}, *[{"name": n, "type": "space", "unit": "micrometer"} for n in "zyx"]]
+    scales = {"axes": axes, "datasets": [{"path": "0", "coordinateTransformations": SCALE}], "version": "0.4"}
+    ome = {"multiscales": [scales], "omero": {"channels": [{"label": "DAPI"}]}}
+    group.attrs.update(ome if version == 2 else {"ome": {**ome, "version": "0.5"}})
+    group.create_array("0", data=values, chunks=(1, 1, 50, 70))
+    return path
+
+
+def run(generator, source, output, *flags):
+    words = [f"--generator_path={generator}", f"--input={source}", f"--output={output}", *flags]
+    return restore.main(restore.make_parser().parse_args(words))
+
+
+@pytest.mark.parametrize("version", [2, 3])
+def test_blocks_equal_the_whole_plane_and_metadata_is_kept(tmp_path, generator, small_blocks, version):
+    values = RNG.gamma(2, 100, (2, 2, 152, 200)).astype(np.uint16)
+    source = write_volume(tmp_path / "in.zarr", values, version)
+    assert run(generator, source, tmp_path / "out.zarr", f"--scheduler={small_blocks}", "--average=8") == 0
+    group, attributes, dataset = volumes.open_volume(tmp_path / "out.zarr")
+    model, metadata = load_generator(generator)
+    apply = Applier(model, metadata)
+    whole = [[apply(plane, "A", average=8) for plane in stack] for stack in values]
+    np.testing.assert_allclose(group[dataset][:], whole, rtol=1e-4, atol=1e-2)
+    assert attributes["multiscales"][0]["datasets"][0]["coordinateTransformations"] == SCALE
+    assert attributes["omero"]["channels"][0]["label"] == "DAPI" and group.metadata.zarr_format == version
+    assert not (tmp_path / "out.zarr.partial").exists()
+
+
+def test_an_independent_reader_finds_axes_and_scale(tmp_path, generator, small_blocks):
+    reader = pytest.importorskip("ome_zarr.reader", reason="ome-zarr is not installed")
+    source = write_volume(tmp_path / "in.zarr", np.ones((1, 1, 64, 64), np.uint16))
+    run(generator, source, tmp_path / "out.zarr", f"--scheduler={small_blocks}")
+    from ome_zarr.io import parse_url
+
+    node = next(iter(reader.Reader(parse_url(str(tmp_path / "out.zarr")))()))
+    assert [axis["name"] for axis in node.metadata["axes"]] == ["c", "z", "y", "x"]
+    assert node.metadata["coordinateTransformations"][0] == SCALE and node.data[0].shape == (1, 1, 64, 64)
+
+
+def test_what_is_done_is_kept_and_the_rest_is_done(tmp_path, generator, small_blocks, monkeypatch):
+    values = RNG.gamma(2, 100, (1, 2, 64, 128)).astype(np.float32)
+    source = write_volume(tmp_path / "in.zarr", values)
+    broken = values.copy()
+    broken[0, 1, 5, 5] = np.nan
+    zarr.open_group(source, mode="r+")["0"][:] = broken
+    with pytest.raises(InputError, match=r"plane \(0, 1\) holds NaN"):
+        run(generator, source, tmp_path / "out.zarr", f"--scheduler={small_blocks}")
+    assert not (tmp_path / "out.zarr").exists()
+    done = set(os.listdir(tmp_path / "out.zarr.partial/done"))
+    assert done <= {"0_0_0_0", "0_0_0_64"}
+    with pytest.raises(InputError, match="begun with other settings"):
+        run(generator, source, tmp_path / "out.zarr", "--average=8")
+    zarr.open_group(source, mode="r+")["0"][:] = values
+    restored = []
+    real = volumes.restore_block
+    monkeypatch.setattr(volumes, "restore_block", lambda block, job: restored.append(block.name()) or real(block, job))
+    volumes.plane_scales.cache_clear()
+    assert run(generator, source, tmp_path / "out.zarr", f"--scheduler={small_blocks}") == 0
+    assert not done & set(restored) and zarr.open_group(tmp_path / "out.zarr")["0"][:].all()
+
+
+def test_a_worker_that_is_killed_half_way_loses_nothing(tmp_path, generator):
+    """Real processes and real blocks; one of two workers gets SIGKILL once a block is done."""
+    values = RNG.gamma(2, 100, (1, 30, 80, 80)).astype(np.uint16)
+    source = write_volume(tmp_path / "in.zarr", values)
+    options = {"n_workers": 2, "threads_per_worker": 1, "dashboard_address": None, "silence_logs": 50}
+    with distributed.LocalCluster(**options) as cluster:
+        def kill():
+            done = tmp_path / "out.zarr.partial/done"
+            while not done.is_dir() or not os.listdir(done):
+                time.sleep(0.01)
+            os.kill(next(iter(cluster.workers.values())).pid, signal.SIGKILL)
+
+        killer = threading.Thread(target=kill, daemon=True)
+        killer.start()
+        assert run(generator, source, tmp_path / "out.zarr", f"--scheduler={cluster.scheduler_address}") == 0
+        killer.join(5)
+    assert not killer.is_alive() and zarr.open_group(tmp_path / "out.zarr")["0"][:].all(axis=(2, 3)).all()
+
+
+def test_pixels_out_of_range_are_counted(tmp_path, generator, small_blocks, capsys):
+    source = write_volume(tmp_path / "in.zarr", np.full((1, 1, 64, 64), 300, np.uint16))
+    run(generator, source, tmp_path / "out.zarr", f"--scheduler={small_blocks}", "--dtype=uint8")
+    assert "4096 pixels clipped" in capsys.readouterr().out
+    assert zarr.open_group(tmp_path / "out.zarr")["0"].dtype == np.uint8
+
+
+def spoil(path, part):
+    """Write a part of a volume's metadata anew."""
+    name, change = part
+    text = json.loads((path / name).read_text())
+    change(text)
+    (path / name).write_text(json.dumps(text))
+
+
+@pytest.mark.parametrize(
+    "name, change, message",
+    [
+        (".zattrs", lambda attrs: attrs.pop("multiscales"), "no OME-Zarr image"),
+        (".zattrs", lambda attrs: attrs["multiscales"][0]["axes"].reverse(), "axes that end in y, x"),
+        ("0/.zarray", lambda array: array.update(shape="x"), "no OME-Zarr image"),
+        ("0/.zarray", lambda array: array.update(dtype="|b1", fill_value=False), "real numbers"),
+        ("0/.zarray", lambda array: array.update(filters=[{"id": "pickle"}]), "pickle|no OME-Zarr"),
+    ],
+)
+def test_broken_volumes_are_told(tmp_path, generator, name, change, message):
+    source = write_volume(tmp_path / "in.zarr", np.ones((1, 1, 64, 64), np.uint16))
+    spoil(source, (name, change))
+    with pytest.raises(InputError, match=message):
+        run(generator, source, tmp_path / "out.zarr")
+    assert not list(tmp_path.glob("out*"))
+
+
+def test_no_cluster_and_an_existing_output_are_told(tmp_path, generator):
+    source = write_volume(tmp_path / "in.zarr", np.ones((1, 1, 64, 64), np.uint16))
+    with pytest.raises(InputError, match="cannot be reached"):
+        run(generator, source, tmp_path / "out.zarr", "--scheduler=nonsense://1")
+    (tmp_path / "there.zarr").mkdir()
+    with pytest.raises(InputError, match="exists"):
+        run(generator, source, tmp_path / "there.zarr")
