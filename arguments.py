@@ -97,7 +97,12 @@ def training_parser(usage, methods):
     add("--data_dir", type=Path, help="folder of NAME_X.npy and NAME_Y.npy (default: here if it has any, else data/)")
     add("--tasks", type=names, help="tasks to train on, as NAME1,NAME2 (default: every pair set found, by name)")
     add("--no_rotate", type=names, default=list(NO_ROTATE), help="tasks whose defect has a direction: never turned")
-    add("--precision", choices=["float32", "bfloat16"], default="float32", help="of the networks (default: float32)")
+    add(
+        "--precision",
+        choices=["float32", "bfloat16", "float16"],
+        default="float32",
+        help="of the networks (default: float32)",
+    )
     add("--vgg_weights", default="imagenet", metavar="imagenet|auto|random|PATH.h5", help="filters of content losses")
     add("--seed", type=integer(0), default=42, help="of the split, the batches and the networks (default: 42)")
     add("--save_every", type=integer(1), default=500, help="iterations between checkpoints (default: 500)")

@@ -74,9 +74,14 @@ class Method:
         """Apply gradients, already divided by the number of replicas, to one network."""
         self.optimizers[name].apply_gradients(zip(gradients, self.networks[name].trainable_variables, strict=True))
 
+    def _scaled(self, name, loss):
+        """A loss times what keeps its gradients in the range of float16; the optimizer divides by it again."""
+        return self.optimizers[name].scale_loss(loss)
+
     def _update_generator(self, generator_tape, image_tape, terms, weights, images):
         """Update the generator that made `images` by the weighted sum of terms; gives each term's gradient norm."""
-        image_gradient, norms = gradients_of_terms(image_tape, terms, weights, images)
+        scale = self._scaled("generator", tf.constant(1.0))
+        image_gradient, norms = gradients_of_terms(image_tape, terms, weights, images, scale)
         gradients = generator_tape.gradient(
             images, self.generator.trainable_variables, output_gradients=image_gradient / self.replicas
         )
@@ -88,7 +93,7 @@ class Method:
         with tf.GradientTape() as tape:
             critic_loss = losses.critic_loss(score(real), score(generated))
             penalty = losses.gradient_penalty(score, real, generated, epsilon)
-            loss = (critic_loss + GP_WEIGHT * penalty) / self.replicas
+            loss = self._scaled("critic", (critic_loss + GP_WEIGHT * penalty) / self.replicas)
         self._update("critic", tape.gradient(loss, self.networks["critic"].trainable_variables))
         return {"critic": critic_loss, "gradient_penalty": penalty}
 
@@ -96,7 +101,7 @@ class Method:
         return [tf.cast(f, tf.float32) for f in self.features(losses.gray_to_rgb(images), training=False)]
 
 
-def gradients_of_terms(tape, terms, weights, images):
+def gradients_of_terms(tape, terms, weights, images, scale):
     """Gradient of the weighted sum of terms with respect to images, and each weighted term's own norm per image.
 
     Args:
@@ -104,14 +109,17 @@ def gradients_of_terms(tape, terms, weights, images):
         terms: {name: scalar loss}.
         weights: {name: float}.
         images: (batch, height, width, 1).
+        scale: scalar, by which the gradient is multiplied, the norms are not.
 
     Returns:
         (gradient of images' shape, {"gradient_" + name: mean norm over images}).
     """
-    gradients = {name: weights[name] * tape.gradient(term, images) for name, term in terms.items()}
+    gradients = {
+        name: weights[name] * tape.gradient(term, images, output_gradients=scale) for name, term in terms.items()
+    }
     batch = tf.cast(tf.shape(images)[0], tf.float32)
     norms = {
-        f"gradient_{name}": batch * tf.reduce_mean(tf.norm(tf.reshape(g, (tf.shape(g)[0], -1)), axis=1))
+        f"gradient_{name}": batch * tf.reduce_mean(tf.norm(tf.reshape(g, (tf.shape(g)[0], -1)), axis=1)) / scale
         for name, g in gradients.items()
     }
     return tf.add_n(list(gradients.values())), norms
@@ -148,7 +156,7 @@ class ConditionalGAN(Method):
                 terms["pixel"] = losses.pixel_loss(restored, y)
             if "ssim" in self.weights:
                 terms["ssim"] = losses.ssim_loss(restored, y)
-            replica_loss = discriminator_loss / self.replicas
+            replica_loss = self._scaled("discriminator", discriminator_loss / self.replicas)
         discriminator_gradients = tape.gradient(replica_loss, self.discriminator.trainable_variables)
         norms = self._update_generator(generator_tape, tape, terms, self.weights, restored)
         self._update("discriminator", discriminator_gradients)
@@ -228,6 +236,13 @@ def _learning_rate(start, recipe, updates):
     return keras.optimizers.schedules.CosineDecay(start, updates) if recipe.cosine else start
 
 
+def make_adam(rate, **betas):
+    """Adam, with a loss scale that finds its own size under float16."""
+    adam = keras.optimizers.Adam(rate, **betas)
+    half = keras.config.dtype_policy().name == "mixed_float16"
+    return keras.optimizers.LossScaleOptimizer(adam) if half else adam
+
+
 def build_float32(build):
     """Build a network in float32 whatever the training precision."""
     policy = keras.config.dtype_policy()
@@ -246,7 +261,7 @@ def build_cgan(args, recipe, features):
     discriminator = models.patch_discriminator(JUDGE_FILTERS[args.recipe], normalize=paper)
     return ConditionalGAN(
         {"generator": build(), "discriminator": discriminator},
-        {name: keras.optimizers.Adam(rate) for name in ("generator", "discriminator")},
+        {name: make_adam(rate) for name in ("generator", "discriminator")},
         build_float32(build),
         recipe.average_decay,
         args.seed,
@@ -265,7 +280,7 @@ def build_cin_gan(args, recipe, num_tasks, features):
 
     def adam(updates):
         rate = _learning_rate(recipe.cin_learning_rate, recipe, args.num_iters * updates)
-        return keras.optimizers.Adam(rate, beta_1=0.5, beta_2=0.9)
+        return make_adam(rate, beta_1=0.5, beta_2=0.9)
 
     return CINGAN(
         {"generator": build(), "critic": models.patch_critic(num_tasks, JUDGE_FILTERS[args.recipe])},

@@ -39,6 +39,8 @@ def main(args):
     baseline = BASELINES[args.method]
     if args.augment and args.method != "care":
         raise InputError("--augment is for --method=care; the others crop and flip as published")
+    if args.precision == "float16":
+        raise InputError("--precision=float16: baselines have no loss scale; choose bfloat16 or float32")
     if cluster.is_asked_for():
         raise InputError("a baseline is trained by one process; unset TF_CONFIG, or choose --tasks for each machine")
     if args.num_gpu and args.num_gpu > 1:

@@ -1,73 +1,109 @@
-"""Seconds of one cGAN step of recipe `paper`, against the rate of a matrix product measured in the same run.
+"""Seconds of a training step of recipe `paper`, against the released scheme and a matrix product in the same run.
 
-    python benchmarks/train_speed.py --batch_size=4 --size=128
+    python benchmarks/train_speed.py --output=train_speed.json            about 8 minutes on 2 CPU cores
 
-Prints a warm-up, then the median of the timed steps, and how many GFLOP/s that is (about 115 GFLOP an image).
+For both GANs and both precisions: the median of the timed steps after two that warm up, images/s, peak memory, and the
+rate as a share of a matrix product's of the same precision. released_scheme.py says what it is compared with.
 """
 
 import argparse
-import statistics
+import json
 import sys
-import time
-from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the modules beside the training scripts
+import numpy as np
+from timing import matrix_rate, measured_alone, median_seconds, peak_megabytes, report
+
 from arguments import integer
 from devices import start_tensorflow
 from recipes import RECIPES
 
-
-def matrix_rate(size=4096, repeats=3):
-    """GFLOP/s of a float32 matrix product."""
-    import tensorflow as tf
-
-    matrix = tf.random.normal((size, size))
-    tf.linalg.matmul(matrix, matrix).numpy()
-    began = time.perf_counter()
-    for _ in range(repeats):
-        product = tf.linalg.matmul(matrix, matrix)
-    product.numpy()
-    return repeats * 2 * size**3 / (time.perf_counter() - began) / 1e9
+N_CRITIC = 5
 
 
-def time_steps(args):
-    """Median seconds of a step over args.steps."""
-    import numpy as np
+def make_batch(method, size, count):
+    """A batch of noise for one step."""
+    rng = np.random.default_rng(0)
+    images = (count,) if method == "cGAN" else (count, N_CRITIC + 1)
+    batch = {name: rng.uniform(-1, 1, (*images, size, size, 1)).astype(np.float32) for name in "xy"}
+    if method == "CIN-GAN":
+        batch["task"] = np.zeros((*images, 1), np.int32)
+        batch["epsilon"] = rng.uniform(size=(*images, 1, 1, 1)).astype(np.float32)
+    return batch
+
+
+def our_step(method, features, batch):
+    """A function that trains once with this project's compiled step."""
     import tensorflow as tf
 
     import gans
-    import vgg
     from training import compile_step
 
-    cgan_args = argparse.Namespace(recipe="paper", num_iters=100, seed=0)
-    gan = gans.build_cgan(cgan_args, RECIPES["paper"], vgg.load_vgg("random")[0])
+    args = argparse.Namespace(recipe="paper", num_iters=100, seed=0, n_critic=N_CRITIC)
+    if method == "cGAN":
+        gan = gans.build_cgan(args, RECIPES["paper"], features)
+    else:
+        gan = gans.build_cin_gan(args, RECIPES["paper"], 3, features)
     step = compile_step(tf.distribute.get_strategy(), gan)
-    shape = (args.batch_size, args.size, args.size, 1)
-    rng = np.random.default_rng(0)
-    batch = {name: tf.constant(rng.uniform(-1, 1, shape), tf.float32) for name in "xy"}
-    seconds = []
-    for iteration in range(args.steps + 2):
-        began = time.perf_counter()
-        float(step(tf.constant(iteration, tf.int64), batch)["content"])
-        seconds.append(time.perf_counter() - began)
-    return statistics.median(seconds[2:])
+    batch = {name: tf.constant(value) for name, value in batch.items()}
+    return lambda: float(step(tf.constant(0, tf.int64), batch)["content"])
 
 
-def main():
-    """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--batch_size", type=integer(1), default=4)
-    parser.add_argument("--size", type=integer(16), default=128)
-    parser.add_argument("--steps", type=integer(1), default=10)
-    args = parser.parse_args()
-    _, devices = start_tensorflow(None)
-    before = matrix_rate()
-    seconds = time_steps(args)
-    rate = (before + matrix_rate()) / 2
-    gflop = RECIPES["paper"].gflop[1] * args.batch_size * args.size**2 / 128**2
-    print(f"{devices}: {seconds:.2f} s a step of batch {args.batch_size} at {args.size} x {args.size}")
-    print(f"{gflop / seconds:.0f} of the {rate:.0f} GFLOP/s of a matrix product ({100 * gflop / seconds / rate:.0f} %)")
+def measure(args):
+    """One row: method, scheme and precision as given."""
+    start_tensorflow(None)
+    import keras
+    import released_scheme
+
+    import vgg
+
+    keras.config.set_dtype_policy("float32" if args.precision == "float32" else f"mixed_{args.precision}")
+    features = vgg.load_vgg("random")[0]
+    batch = make_batch(args.method, args.size, args.batch_size)
+    if args.scheme == "ours":
+        step = our_step(args.method, features, batch)
+    else:
+        step = {"cGAN": released_scheme.cgan_step, "CIN-GAN": released_scheme.cin_gan_step}[args.method](
+            features, batch
+        )
+    before = matrix_rate(args.precision)
+    seconds = median_seconds(step, args.steps)
+    gflop = RECIPES["paper"].gflop[args.method == "cGAN"] * args.batch_size * args.size**2 / 128**2
+    return {
+        "method": args.method,
+        "precision": args.precision,
+        "scheme": args.scheme,
+        "s a step": seconds,
+        "images/s": args.batch_size / seconds,
+        "GFLOP/s": gflop / seconds,
+        "% of a matrix product": 100 * gflop / seconds / ((before + matrix_rate(args.precision)) / 2),
+        "peak MB": peak_megabytes(),
+    }
+
+
+def main(args):
+    """Measure every combination in a process of its own, or the one that is asked for."""
+    if args.method:
+        print(json.dumps(measure(args)))
+        return
+    rows = []
+    for method in ("cGAN", "CIN-GAN"):
+        for precision in ("float32", "bfloat16"):
+            flags = [f"--method={method}", f"--precision={precision}", f"--size={args.size}", f"--steps={args.steps}"]
+            flags.append(f"--batch_size={args.batch_size if method == 'cGAN' else max(args.batch_size // 4, 1)}")
+            pair = [measured_alone(__file__, *flags, f"--scheme={scheme}") for scheme in ("released", "ours")]
+            for row in pair:
+                rows.append({**row, "x released": pair[0]["s a step"] / row["s a step"]})
+                print(rows[-1], file=sys.stderr, flush=True)
+    report(rows, args.output)
 
 
 if __name__ == "__main__":
-    main()
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--batch_size", type=integer(1), default=4, help="of the cGAN; CIN-GAN has a quarter of it")
+    parser.add_argument("--size", type=integer(32), default=128)
+    parser.add_argument("--steps", type=integer(1), default=10)
+    parser.add_argument("--output", help="JSON file")
+    parser.add_argument("--method", choices=["cGAN", "CIN-GAN"], help="this one alone")
+    parser.add_argument("--precision", choices=["float32", "bfloat16"], default="float32")
+    parser.add_argument("--scheme", choices=["ours", "released"], default="ours")
+    main(parser.parse_args())

@@ -118,7 +118,7 @@ def test_gradient_norms_name_the_dead_term():
     with tf.GradientTape(persistent=True) as tape:
         tape.watch(watched)
         terms = {"alive": tf.reduce_mean(tf.reduce_sum(watched, axis=(1, 2, 3))), "dead": tf.reduce_sum(watched * 0.0)}
-    gradient, norms = gans.gradients_of_terms(tape, terms, {"alive": 3.0, "dead": 1.0}, watched)
+    gradient, norms = gans.gradients_of_terms(tape, terms, {"alive": 3.0, "dead": 1.0}, watched, 1.0)
     assert float(norms["gradient_alive"]) == pytest.approx(3 * SIZE, rel=1e-5)
     assert float(norms["gradient_dead"]) == 0
     assert np.allclose(gradient, 1.5)
@@ -176,6 +176,20 @@ def test_mirrored_adam_gives_the_same_losses():
     """Adam turns the rounding of a zero gradient into a step, so losses are compared, not weights."""
     (_, mirrored), (_, single) = mirrored_and_single("cgan", lambda: keras.optimizers.Adam(1e-3))
     assert mirrored == pytest.approx(single, abs=1e-4)
+
+
+@pytest.mark.parametrize("name", list(BUILDERS))
+def test_a_loss_scale_changes_no_update(name):
+    """Every gradient is scaled once, and divided by the optimizer once; a power of two rounds nothing."""
+    build, make_batch = BUILDERS[name]
+
+    def scaled():
+        return keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD(0.05), initial_scale=2.0**10)
+
+    plain, losses = run(build(lambda: keras.optimizers.SGD(0.05)), make_batch, 0, 2)
+    with_scale, losses_with_scale = run(build(scaled), make_batch, 0, 2)
+    assert all(np.allclose(a, b, atol=1e-6) for a, b in zip(plain, with_scale, strict=True))
+    assert losses == pytest.approx(losses_with_scale, rel=1e-4)
 
 
 def test_cin_gan_trains_generator_and_critic_of_drawn_tasks_only():

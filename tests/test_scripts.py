@@ -70,6 +70,18 @@ def test_resume_equals_the_uninterrupted_run(recipe, train):
     assert all(np.array_equal(a, b) for a, b in zip(weights(whole), weights(parts), strict=True))
 
 
+@pytest.mark.parametrize("script", [train_CIN_GAN, train_cGAN])
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_mixed_precision_trains_and_resumes_exactly(script, precision, train):
+    """The loss scale of float16 is part of the checkpoint."""
+    flags = ("--recipe=tuned", f"--precision={precision}", "--save_every=1")
+    whole = train(script, *flags)
+    train(script, *flags, "--max_seconds=0.001", folder="parts")
+    parts = train(script, *flags, "--resume", folder="parts")
+    assert all(np.isfinite(a).all() for a in weights(whole)) and weights(whole)[0].dtype == np.float32
+    assert all(np.array_equal(a, b) for a, b in zip(weights(whole), weights(parts), strict=True))
+
+
 def read_iterations(run):
     with open(run / "log.csv") as file:
         return [int(row["iteration"]) for row in csv.DictReader(file)]

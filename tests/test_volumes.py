@@ -114,6 +114,7 @@ def test_a_worker_that_is_killed_half_way_loses_nothing(tmp_path, generator):
     source = write_volume(tmp_path / "in.zarr", values)
     options = {"n_workers": 2, "threads_per_worker": 1, "dashboard_address": None, "silence_logs": 50}
     with distributed.LocalCluster(**options) as cluster:
+
         def kill():
             done = tmp_path / "out.zarr.partial/done"
             while not done.is_dir() or not os.listdir(done):
