@@ -80,6 +80,31 @@ class Applier:
         return np.asarray(output)[0, ..., 0].astype(np.float32)
 
 
+def in_precision(model, precision):
+    """A generator that computes in another precision; weights and the image that it gives stay float32.
+
+    Args:
+        model: keras.Model of built-in layers, in float32.
+        precision: "float32", "bfloat16" or "float16".
+    """
+    if precision == "float32":
+        return model
+    import keras
+
+    # What adds up the restored image stays as it is: 8 bits of mantissa are too few for intensities.
+    kept = (keras.layers.InputLayer, keras.layers.Add, keras.layers.Average, keras.layers.Activation)
+
+    def convert(layer):
+        config = layer.get_config()
+        if not isinstance(layer, kept) and layer is not model.layers[-1]:
+            config["dtype"] = f"mixed_{precision}"
+        return type(layer).from_config(config)
+
+    converted = keras.models.clone_model(model, clone_function=convert)
+    converted.set_weights(model.get_weights())
+    return converted
+
+
 def symmetries(average, rotate):
     """(apply, undo) pairs of the symmetries to average over: one, the four flips, or all eight of the square.
 

@@ -44,6 +44,7 @@ class Job(NamedTuple):
     overlap: int
     average: int
     dtype: str
+    precision: str
 
 
 class Block(NamedTuple):
@@ -240,7 +241,7 @@ def restore_block(block, job):
     """
     import zarr
 
-    array, apply = zarr.open_group(job.source, mode="r")[job.dataset], load_applier(job.generator)
+    array, apply = zarr.open_group(job.source, mode="r")[job.dataset], load_applier(job.generator, job.precision)
     scales = plane_scales(job, block.plane)
     halo = _aligned(job.overlap)
     rows, columns = (
@@ -263,11 +264,11 @@ def _aligned(pixels):
 
 
 @lru_cache(maxsize=1)
-def load_applier(path):
+def load_applier(path, precision):
     """The generator, once per worker process."""
     from restore import load_applier
 
-    return load_applier(Path(path))
+    return load_applier(Path(path), precision=precision)
 
 
 @lru_cache(maxsize=64)
@@ -280,4 +281,4 @@ def plane_scales(job, plane):
     image = np.asarray(array[(*plane, slice(None, None, step), slice(None, None, step))], np.float32)
     if not np.isfinite(image).all():
         raise InputError(f"{job.source}: plane {plane} holds NaN or infinite values; repair it first")
-    return load_applier(job.generator).scales(image, job.task)
+    return load_applier(job.generator, job.precision).scales(image, job.task)

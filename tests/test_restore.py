@@ -209,3 +209,14 @@ def test_fixed_normalisation_needs_the_task(tmp_path):
     np.save(tmp_path / "x.npy", RNG.random((16, 16)))
     with pytest.raises(InputError, match="needs --task, one of A, B"):
         run(tmp_path / "generator.h5", f"--input={tmp_path / 'x.npy'}", f"--output={tmp_path / 'r.npy'}")
+
+
+@pytest.mark.parametrize("build", [models.tuned_generator, models.paper_generator])
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_lower_precision_gives_nearly_the_same_image_in_float32(build, precision):
+    model = build()
+    image = RNG.standard_normal((1, 32, 32, 1)).astype(np.float32)
+    expected = model.predict(image, verbose=0)
+    lower = inference.in_precision(model, precision).predict(image, verbose=0)
+    assert lower.dtype == np.float32 and not np.array_equal(lower, expected)
+    assert np.abs(lower - expected).max() < 0.03 * np.ptp(expected)
