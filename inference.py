@@ -50,11 +50,11 @@ class Applier:
         before, after = scales
         outputs = [
             undo(self._tiled(apply(before.normalize(image)), task, draw, tile, overlap))
-            for apply, undo in symmetries(average, self._may_rotate(task))
+            for apply, undo in symmetries(average, self.may_rotate(task))
         ]
         return after.undo(np.mean(outputs, axis=0))
 
-    def _may_rotate(self, task):
+    def may_rotate(self, task):
         """Without a task, every task that the generator knows must allow quarter turns."""
         return not set(self.metadata.no_rotate) & ({task} if task else set(self.metadata.tasks))
 

@@ -73,3 +73,10 @@ def mean_scores(restored_images, y_images):
         scores = {"affine": affine_metric(restored, y), "paper": paper_metric(restored, y)}
         rows.append({f"{metric}_{key}": value for metric, row in scores.items() for key, value in row.items()})
     return {key: float(np.mean([row[key] for row in rows])) for key in rows[0]}
+
+
+def intensities(restored, x):
+    """(gain, offset, flux): least-squares straight line from x to the restored image, and the ratio of their means."""
+    x, restored = np.asarray(x, np.float64), np.asarray(restored, np.float64)
+    gain = np.mean((x - x.mean()) * (restored - restored.mean())) / max(x.var(), 1e-12)
+    return float(gain), float(restored.mean() - gain * x.mean()), float(restored.mean() / (x.mean() or 1.0))

@@ -38,6 +38,10 @@ def make_parser():
     add("--overlap", type=integer(0), default=64, help="pixels that tiles share, blended (default: 64)")
     add("--average", type=int, choices=[1, 8], default=1, help="8: mean over flips and turns; slower, often better")
     add("--dtype", choices=DTYPES, default="float32", help="of the result; what is clipped is counted and said")
+    add("--uncertainty", type=integer(2), metavar="N", help="also write OUTPUT_uncertainty: how far pixels may be off")
+    add("--calibration", type=Path, help="calibrate.py's file: the uncertainty is then the error's deviation")
+    add("--check", action="store_true", help="also write OUTPUT_check: where the input contradicts what was restored")
+    add("--cin_generator_path", type=Path, help="generator.h5 of train_CIN_GAN.py, for --check; needs --task")
     choices = ["float32", "bfloat16", "float16"]
     add("--precision", choices=choices, default="float32", help="of the network: faster where the hardware has it")
     add("--seed", type=integer(0), default=0, help="of the noise of CIN-GAN's generators (default: 0)")
@@ -53,11 +57,14 @@ def main(args):
     if args.overlap > args.tile // 2:
         raise InputError(f"--overlap={args.overlap}: expected at most half of --tile={args.tile}")
     if args.input.suffix == ".zarr":
+        if args.uncertainty or args.check or args.ground_truth:
+            raise InputError("--uncertainty, --check and --ground_truth are for .npy and TIFF files, not for volumes")
         from volumes import restore_volume
 
         return restore_volume(args, metadata, task)
     sources = find_images(args.input)
     targets = plan_outputs(args, sources)
+    reports = make_reports(args, metadata, task)
     truths = find_ground_truths(args, sources)
     images = (read_image(path) for path in sources)
     first = next(images)
@@ -65,7 +72,9 @@ def main(args):
     if args.average == 8 and task is None and metadata.no_rotate:
         print("note: without --task, averaging over the four flips alone (some tasks must not be turned)")
     for source, target, truth in zip(_chain(first, images), targets, truths, strict=True):
-        restore_file(args, apply, task, source, target, truth)
+        planes = restore_file(args, apply, task, source, target, truth)
+        for report in reports:
+            report(source, planes, target)
     return 0
 
 
@@ -96,7 +105,8 @@ def plan_outputs(args, sources):
         targets = [args.output if name else args.output / sources[0].name]
     inputs = [*sources, args.generator_path, *([args.ground_truth] if args.ground_truth else [])]
     taken = {path.resolve() for path in inputs}
-    for target in targets:
+    maps = [beside(t, kind) for t in targets for kind in ("uncertainty", "check") if getattr(args, kind)]
+    for target in [*targets, *maps]:
         if target.resolve() in taken or (args.ground_truth and target.parent.resolve() == args.ground_truth.resolve()):
             raise InputError(f"--output={args.output} would overwrite the input {target}; choose another")
         if target.is_dir():
@@ -107,6 +117,11 @@ def plan_outputs(args, sources):
     if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
         raise InputError(f"--output={args.output}: {folder} is no folder that you may write to")
     return targets
+
+
+def beside(target, kind):
+    """Path of a map of the given kind beside a restored image."""
+    return target.with_name(f"{target.stem}_{kind}{target.suffix}")
 
 
 def find_ground_truths(args, sources):
@@ -134,8 +149,48 @@ def load_applier(generator_path, seed=0, precision="float32"):
     return Applier(lambda inputs, training: model.predict_on_batch(inputs), metadata, seed)
 
 
+def load_uncertain(generator_path, precision="float32"):
+    """(the generator, the generator with dropout on or None where it has no dropout) as functions of raw images."""
+    from devices import start_tensorflow
+
+    start_tensorflow(None)
+    from inference import Applier, in_precision
+
+    model, metadata = load_generator(generator_path)
+    model = in_precision(model, precision)
+    has_dropout = any(getattr(layer, "rate", 0) for layer in model.layers)
+    dropout = Applier(lambda inputs, training: model(inputs, training=True), metadata) if has_dropout else None
+    return Applier(lambda inputs, training: model.predict_on_batch(inputs), metadata), dropout
+
+
+def make_reports(args, metadata, task):
+    """What is told beside every restored image, as functions of (source, restored planes, output path)."""
+    if args.calibration and not args.uncertainty:
+        raise InputError("--calibration belongs to --uncertainty=N; add it")
+    if args.cin_generator_path and not args.check:
+        raise InputError("--cin_generator_path belongs to --check; add it")
+    if not (args.uncertainty or args.check):
+        return []
+    if metadata.script == "CIN-GAN":
+        raise InputError("--uncertainty and --check are for generators that restore")
+    import reports
+
+    found = []
+    if args.uncertainty:
+        uncertain = reports.UncertaintyReport(*load_uncertain(args.generator_path, args.precision), args, task)
+        found.append(lambda source, planes, target: uncertain(source, planes, beside(target, "uncertainty")))
+    if args.check:
+        check = reports.make_check(args, metadata, task)
+        found.append(lambda source, planes, target: check(source, planes, beside(target, "check")))
+    return found
+
+
 def restore_file(args, apply, task, source, target, truth):
-    """Restore every plane of one file, write the result, and print its scores where the truth is known."""
+    """Restore every plane of one file, write the result, and print its scores where the truth is known.
+
+    Returns:
+        The restored planes, (N, H, W) float32.
+    """
     from progress import progress_bar
 
     with progress_bar(total=len(source.planes), desc=source.path.name, unit="image", leave=False, delay=2) as bar:
@@ -152,8 +207,19 @@ def restore_file(args, apply, task, source, target, truth):
         print(f"note: {target}: {clipped} of {planes.size} pixels clipped to the range of {args.dtype}")
     write_image(target, source, values)
     print(f"{source.path} -> {target}")
+    print_intensities(source, planes)
     if truth is not None:
         print_scores(source, planes, read_image(truth))
+    return planes
+
+
+def print_intensities(source, planes):
+    """Print how the intensities of each restored image relate to those of its input."""
+    from metrics import intensities
+
+    for index, (restored, image) in enumerate(zip(planes, source.planes, strict=True)):
+        gain, offset, flux = intensities(restored, image)
+        print(f"  plane {index}: restored = {gain:.3g} * input + {offset:.3g}, flux {flux:.3f} of the input's")
 
 
 def print_scores(source, planes, truth):

@@ -2,9 +2,9 @@
 
     python benchmarks/seams.py GENERATOR.h5 [OTHER.h5 ...] --image=IMAGE.npy
 
-The image is repeated, mirrored, up to 1024 x 1024 pixels. Differences are the largest and the mean one, in percent of the
-whole restoration's 0.1 to 99.9 percentile span, for several --tile and the default --overlap; then the largest distance
-at which a change of one pixel changes the output by more than 0.1 % of its change at the pixel itself.
+The image is repeated, mirrored, up to 1024 x 1024 pixels. Differences are the largest and the mean one, in percent of
+the whole restoration's 0.1 to 99.9 percentile span, for several --tile and the default --overlap; then the largest
+distance at which a change of one pixel changes the output by more than 0.1 % of its change at the pixel itself.
 """
 
 import argparse

@@ -1,0 +1,88 @@
+"""Fit how large a restored image's error is where its passes disagree, on pairs that were set aside for this.
+
+    python calibrate.py --generator_path=generator.h5 --input=X.npy --ground_truth=Y.npy --output=calibration.json
+    python restore.py --generator_path=generator.h5 --input=IMAGE.tif --output=R.tif --uncertainty=8 \\
+        --calibration=calibration.json
+
+The pairs must be neither those of the training nor those that a result is reported on. Twenty images are plenty.
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+import numpy as np
+
+from arguments import OneLineParser, integer
+from errors import InputError, run_script
+from generator_files import read_metadata
+from image_files import find_images, read_image
+from run_folder import write_text
+
+LEVELS = {50: 0.674, 80: 1.282, 95: 1.960}  # half-widths of normal intervals, in deviations
+
+
+def make_parser():
+    """The script's arguments."""
+    parser = OneLineParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add = parser.add_argument
+    add("--generator_path", type=Path, required=True, help="generator.h5 of a training")
+    add("--input", type=Path, required=True, help="defective images that were set aside: .npy or TIFF")
+    add("--ground_truth", type=Path, required=True, help="their clean partners")
+    add("--output", type=Path, required=True, help="JSON file to write")
+    add("--task", help="the defect type; needed by recipe paper")
+    add("--uncertainty", type=integer(2), default=8, help="passes, as in restore.py (default: 8)")
+    add("--limit", type=integer(1), default=50, help="images to use (default: 50)")
+    return parser
+
+
+def main(args):
+    """Fit with parsed arguments; returns the exit code."""
+    from restore import check_task, load_uncertain
+
+    metadata = read_metadata(args.generator_path)
+    task = check_task(args, metadata)
+    sources = [read_image(find_images(path)[0]) for path in (args.input, args.ground_truth)]
+    x, y = (np.asarray(source.planes[: args.limit], np.float32) for source in sources)
+    if x.shape != y.shape:
+        raise InputError(f"--ground_truth: {y.shape} images, but --input has {x.shape}")
+    if args.output.exists():
+        raise InputError(f"{args.output} exists; choose another --output")
+    apply, dropout = load_uncertain(args.generator_path)
+    deviations, errors = measure(apply, dropout, x, y, task, args.uncertainty)
+    import trust
+
+    calibration = trust.fit_calibration(deviations, errors)
+    covered = coverage(calibration, deviations, errors)
+    write_text(args.output, json.dumps({**calibration._asdict(), "images": len(x), "covered": covered}) + "\n")
+    print(f"{args.output}: floor {calibration.floor:.4f}, slope {calibration.slope:.2f}, from {len(x)} images")
+    print("of its own images, " + ", ".join(f"{share:.0f} % lie in {level} %" for level, share in covered.items()))
+    return 0
+
+
+def measure(apply, dropout, x, y, task, count):
+    """The passes' deviations and the errors of their means, of every pixel, in units of each image's span.
+
+    y is put on x's scale by a straight line first, as the affine metric does: what is left was restored wrongly.
+    """
+    import trust
+
+    deviations, errors = [], []
+    for image, truth in zip(x, y, strict=True):
+        span = float(np.subtract(*np.percentile(image, [99.8, 2]))) or 1.0
+        outputs = trust.passes(apply, dropout, image, task, count, None, 64)
+        mean = outputs.mean(axis=0)
+        gain, offset = np.polyfit(truth.ravel(), mean.ravel(), 1)
+        deviations.append(outputs.std(axis=0, ddof=1) / span)
+        errors.append((mean - gain * truth - offset) / span)
+    return np.stack(deviations), np.stack(errors)
+
+
+def coverage(calibration, deviations, errors):
+    """{level: percent of the errors inside the interval of that level}."""
+    error = calibration.error(deviations)
+    return {level: float(100 * np.mean(np.abs(errors) <= width * error)) for level, width in LEVELS.items()}
+
+
+if __name__ == "__main__":
+    run_script(main, make_parser().parse_args())

@@ -1,0 +1,84 @@
+"""What restore.py tells beside a restored image: its uncertainty, and where the input contradicts it."""
+
+import numpy as np
+
+import trust
+from errors import InputError
+from generator_files import load_generator, read_metadata
+from image_files import write_image
+
+
+class UncertaintyReport:
+    """Writes OUTPUT_uncertainty: deviation of the passes or, calibrated, of the error; in the image's units.
+
+    Args:
+        apply, dropout: as for `trust.passes`.
+        args: parsed arguments of restore.py.
+        task: name, or None.
+    """
+
+    def __init__(self, apply, dropout, args, task):
+        self.apply, self.dropout, self.args, self.task = apply, dropout, args, task
+        self.calibration = trust.read_calibration(args.calibration) if args.calibration else None
+
+    def __call__(self, source, planes, target):
+        """Write the map of one file; `planes` are the restored images."""
+        args, maps = self.args, []
+        for x in source.planes:
+            x = np.asarray(x, np.float32)
+            outputs = trust.passes(self.apply, self.dropout, x, self.task, args.uncertainty, args.tile, args.overlap)
+            deviation = outputs.std(axis=0, ddof=1)
+            if self.calibration:
+                span = float(np.subtract(*np.percentile(x, [99.8, 2]))) or 1.0
+                deviation = span * self.calibration.error(deviation / span)
+            maps.append(deviation)
+        write_image(target, source, np.stack(maps).astype(np.float32))
+        meaning = "deviation of the error" if self.calibration else "deviation of the passes, not calibrated"
+        print(f"  {target}: {meaning}, {np.median(maps):.3g} in the median")
+
+
+class CheckReport:
+    """Writes OUTPUT_check: deviations by which the input contradicts the restored image, and says how many pixels do.
+
+    Args:
+        apply_cin: `inference.Applier` of CIN-GAN's generator.
+        normalization: of the restoring generator.
+        task: name.
+    """
+
+    def __init__(self, apply_cin, normalization, task):
+        self.apply_cin, self.normalization, self.task = apply_cin, normalization, task
+
+    def __call__(self, source, planes, target):
+        """Write the map of one file; `planes` are the restored images."""
+        maps = []
+        for index, (x, restored) in enumerate(zip(source.planes, planes, strict=True)):
+            x = np.asarray(x, np.float32)
+            y = self.in_units_of_y(restored, x)
+            found = trust.contradiction(x, *trust.made_again(self.apply_cin, y, self.task))
+            share = 100 * np.mean(np.abs(found) > trust.CONTRADICTED)
+            most = np.abs(found).max()
+            print(f"  plane {index}: {share:.2f} % contradicted by the input, by {most:.1f} deviations at most")
+            maps.append(found)
+        write_image(target, source, np.stack(maps).astype(np.float32))
+
+    def in_units_of_y(self, restored, x):
+        """A restored image in the raw units of the task's y, which CIN-GAN expects."""
+        out, y = (getattr(self.normalization, name)(self.task, x) for name in ("restored_scale", "y_scale"))
+        return y.undo(out.normalize(restored))
+
+
+def make_check(args, metadata, task):
+    """The check that the arguments ask for. Raises InputError where they do not fit."""
+    from inference import Applier
+
+    if args.cin_generator_path is None or task is None:
+        raise InputError("--check needs --cin_generator_path=CIN-GAN_results/generator.h5 and --task=NAME")
+    cin = read_metadata(args.cin_generator_path)
+    if cin.script != "CIN-GAN" or task not in cin.tasks:
+        raise InputError(f"{args.cin_generator_path}: expected a CIN-GAN's generator that knows {task}")
+    if not cin.noise_channels:
+        raise InputError(f"{args.cin_generator_path} makes no noise (recipe paper): what it allows cannot be told")
+    model, cin = load_generator(args.cin_generator_path)
+    apply_cin = Applier(lambda inputs, training: model.predict_on_batch(inputs), cin)
+    return CheckReport(apply_cin, metadata.normalization, task)

@@ -1,0 +1,142 @@
+"""Uncertainty that is calibrated, and a check that finds what the input does not support."""
+
+import json
+
+import keras
+import numpy as np
+import pytest
+
+import calibrate
+import restore
+import trust
+from errors import InputError
+from generator_files import Metadata, save_generator
+from metrics import intensities
+from normalization import FixedNormalization, PercentileNormalization
+
+RNG = np.random.default_rng(0)
+
+
+def generator(tmp_path, dropout=0.0, no_rotate=()):
+    """Saves a generator whose result depends on how the image is turned; its path."""
+    keras.utils.set_random_seed(1)
+    image = keras.Input((None, None, 1))
+    z = keras.layers.Dropout(dropout)(keras.layers.Conv2D(4, 3, padding="same")(image)) if dropout else image
+    model = keras.Model(image, keras.layers.Add()([image, keras.layers.Conv2D(1, 3, padding="same")(z)]))
+    metadata = Metadata("cGAN", "tuned", ["A"], PercentileNormalization({"A": (1.0, 0.0)}), no_rotate, 4)
+    save_generator(model, tmp_path / "generator.h5", metadata)
+    return tmp_path / "generator.h5"
+
+
+def cin_generator(tmp_path, noise=1):
+    """Saves a CIN-GAN's generator that adds noise of a tenth of the image's span; its path."""
+    image, task = keras.Input((None, None, 1)), keras.Input((1,), dtype="int32")
+    grain = keras.Input((None, None, 1))
+    added = keras.layers.Rescaling(0.1)(grain) if noise else keras.layers.Rescaling(0.0)(image)
+    inputs = [image, task, grain] if noise else [image, task]
+    gate = keras.layers.Reshape((1, 1, 1))(keras.layers.Embedding(1, 1, embeddings_initializer="ones")(task))
+    model = keras.Model(inputs, keras.layers.Add()([image, keras.layers.Multiply()([added, gate])]))
+    scales = FixedNormalization({"A": ((0, 1000), (0, 1000))})
+    metadata = Metadata("CIN-GAN", "tuned", ["A"], scales, (), 4, noise_channels=noise)
+    save_generator(model, tmp_path / "cin.h5", metadata)
+    return tmp_path / "cin.h5"
+
+
+def run(*words):
+    return restore.main(restore.make_parser().parse_args([str(word) for word in words]))
+
+
+def test_a_calibration_finds_the_numbers_that_errors_were_drawn_with():
+    deviations = RNG.gamma(2, 0.02, (20, 64, 64))
+    errors = RNG.normal(0, np.sqrt(0.03**2 + (1.7 * deviations) ** 2))
+    calibration = trust.fit_calibration(deviations, errors)
+    assert calibration == pytest.approx((0.03, 1.7), rel=0.03)
+    for level, share in calibrate.coverage(calibration, deviations, errors).items():
+        assert share == pytest.approx(level, abs=0.5)
+
+
+def test_passes_are_flips_and_turns_or_dropout(tmp_path):
+    image = RNG.gamma(2, 100, (32, 32)).astype(np.float32)
+    apply, dropout = restore.load_uncertain(generator(tmp_path))
+    assert dropout is None and trust.passes(apply, None, image, "A", 8, None, 0).std(axis=0).any()
+    with pytest.raises(InputError, match="there are 8 passes"):
+        trust.passes(apply, None, image, "A", 9, None, 0)
+    apply, dropout = restore.load_uncertain(generator(tmp_path, no_rotate=["A"]))
+    with pytest.raises(InputError, match="there are 4 passes"):
+        trust.passes(apply, None, image, "A", 5, None, 0)
+    apply, dropout = restore.load_uncertain(generator(tmp_path, dropout=0.5))
+    assert trust.passes(apply, dropout, image, "A", 20, None, 0).std(axis=0).any()
+
+
+def test_noise_contradicts_nothing_and_a_planted_spot_is_contradicted():
+    mean = 100 + RNG.random((96, 96)) * 50
+    deviation = np.sqrt(mean)
+    x = mean + 7 + RNG.normal(0, deviation)
+    found = trust.contradiction(x, mean, deviation)
+    assert np.mean(np.abs(found) > trust.CONTRADICTED) < 2e-3
+    planted = mean.copy()
+    planted[40:46, 50:56] += 30
+    found = trust.contradiction(x, planted, np.sqrt(planted))
+    assert np.unravel_index(np.abs(found).argmax(), found.shape) == pytest.approx((43, 53), abs=4)
+    assert np.abs(found).max() > 2 * trust.CONTRADICTED
+
+
+def test_intensities_are_gain_offset_and_flux():
+    x = RNG.random((16, 16))
+    assert intensities(2 * x + 3, x) == pytest.approx((2, 3, (2 * x.mean() + 3) / x.mean()))
+
+
+def test_restore_writes_maps_beside_the_image_and_says_what_they_mean(tmp_path, capsys):
+    x = np.clip(RNG.normal(500, 150, (2, 48, 48)), 0, 1000).astype(np.float32)
+    np.save(tmp_path / "x.npy", x)
+    np.save(tmp_path / "y.npy", 500 + 0.9 * (x - 500))
+    path, cin = generator(tmp_path), cin_generator(tmp_path)
+    words = [f"--generator_path={path}", f"--input={tmp_path}/x.npy", f"--output={tmp_path}/r.npy", "--task=A"]
+    command = [f"--generator_path={path}", f"--input={tmp_path}/x.npy", f"--ground_truth={tmp_path}/y.npy"]
+    calibrated = tmp_path / "calibration.json"
+    assert calibrate.main(calibrate.make_parser().parse_args([*command, f"--output={calibrated}"])) == 0
+    flags = ("--uncertainty=8", f"--calibration={calibrated}", "--check", f"--cin_generator_path={cin}")
+    assert run(*words, *flags) == 0
+    said = capsys.readouterr().out
+    assert "flux" in said and "deviation of the error" in said and "% contradicted by the input" in said
+    for kind in ("uncertainty", "check"):
+        found = np.load(tmp_path / f"r_{kind}.npy")
+        assert found.shape == x.shape and found.dtype == np.float32 and np.isfinite(found).all()
+    with pytest.raises(InputError, match="exists"):
+        (tmp_path / "r.npy").unlink()
+        run(*words, *flags)
+
+
+def test_calibration_files_that_are_none_are_told(tmp_path):
+    for text in ("{", json.dumps({"floor": 1}), json.dumps({"floor": -1, "slope": 1}), "[]"):
+        (tmp_path / "c.json").write_text(text)
+        with pytest.raises(InputError, match="calibration"):
+            trust.read_calibration(tmp_path / "c.json")
+
+
+@pytest.mark.parametrize(
+    "flags, message",
+    [
+        (["--calibration=c.json"], "belongs to --uncertainty"),
+        (["--cin_generator_path=cin.h5"], "belongs to --check"),
+        (["--check"], "needs --cin_generator_path"),
+        (["--check", "--task=A", "--cin_generator_path={restores}"], "expected a CIN-GAN"),
+        (["--check", "--task=A", "--cin_generator_path={silent}"], "makes no noise"),
+    ],
+)
+def test_what_does_not_fit_is_told_and_nothing_is_written(tmp_path, flags, message):
+    np.save(tmp_path / "x.npy", RNG.random((48, 48), np.float32))
+    path, silent = generator(tmp_path), cin_generator(tmp_path, noise=0)
+    flags = [flag.format(restores=path, silent=silent) for flag in flags]
+    with pytest.raises(InputError, match=message):
+        run(f"--generator_path={path}", f"--input={tmp_path}/x.npy", f"--output={tmp_path}/r.npy", *flags)
+    assert not list(tmp_path.glob("r*"))
+
+
+def test_the_check_speaks_in_units_of_y():
+    """gain * y + offset is on x's scale, so y is what is restored, less the offset, over the gain."""
+    from reports import CheckReport
+
+    x = RNG.gamma(2, 100, (32, 32))
+    check = CheckReport(None, PercentileNormalization({"A": (0.5, 20.0)}), "A")
+    assert check.in_units_of_y(x, x) == pytest.approx((x - 20) / 0.5, rel=1e-3, abs=1)

@@ -1,0 +1,109 @@
+"""When not to trust a restored image: how far it may be off, and whether the microscope could have seen it so.
+
+Uncertainty: the restored image is computed several times, by the network's own dropout or, where it has none, turned
+and flipped; pixels on which the passes disagree are uncertain. How large the error is for a given disagreement is
+fitted once on pairs that were set aside (`calibrate.py`).
+
+Check: CIN-GAN makes the defect again from the restored image, several times with new noise. Where the input lies
+further from the mean of these than their deviation allows, the input does not support what was restored.
+"""
+
+import json
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from scipy.ndimage import uniform_filter
+from scipy.optimize import minimize
+
+from errors import InputError
+from inference import symmetries
+
+DRAWS = 16  # of the noise, per image
+WINDOW = 7  # pixels over which a contradiction is gathered: single pixels are noise
+CONTRADICTED = 4.0  # deviations; chance alone passes them in 6 of 100,000 windows
+
+
+class Calibration(NamedTuple):
+    """The error's deviation as a function of the passes' deviation: sqrt(floor^2 + (slope * passes)^2).
+
+    Both numbers belong to intensities in units of the image's own span (99.8 minus 2 percentiles of x).
+    """
+
+    floor: float
+    slope: float
+
+    def error(self, deviation):
+        """Deviation of the error, from that of the passes."""
+        return np.sqrt(self.floor**2 + (self.slope * deviation) ** 2)
+
+
+def passes(apply, dropout, image, task, count, tile, overlap):
+    """`count` restored images, (count, H, W), that differ by dropout masks or by flips and turns.
+
+    Args:
+        apply: `inference.Applier`.
+        dropout: as `apply`, with dropout on; None where the network has none.
+        image, task, tile, overlap: as for `apply`.
+
+    Raises:
+        InputError: more passes than there are flips and turns, where the network has no dropout.
+    """
+    scales = apply.scales(image, task)
+    if dropout is not None:
+        return np.stack([dropout.with_scales(image, scales, task, 0, tile, overlap, 1) for _ in range(count)])
+    turned = symmetries(8, apply.may_rotate(task))
+    if count > len(turned):
+        raise InputError(f"--uncertainty={count}: without dropout there are {len(turned)} passes, flips and turns")
+    outputs = [undo(apply.with_scales(turn(image), scales, task, 0, tile, overlap, 1)) for turn, undo in turned[:count]]
+    return np.stack(outputs)
+
+
+def fit_calibration(deviations, errors):
+    """The calibration under which errors are most likely, as normal deviates.
+
+    Args:
+        deviations, errors: arrays of the same shape, in units of the images' spans.
+    """
+    squares, deviations = np.square(errors).ravel(), np.asarray(deviations).ravel()
+
+    def cost(logs):
+        variance = np.exp(logs[0]) + np.exp(logs[1]) * deviations**2
+        return np.mean(np.log(variance) + squares / variance)
+
+    start = [np.log(squares.mean() / 2 + 1e-12), 0.0]
+    logs = minimize(cost, start, method="Nelder-Mead").x
+    return Calibration(*(float(np.exp(log / 2)) for log in logs))
+
+
+def read_calibration(path):
+    """Read what calibrate.py wrote. Raises InputError where it did not."""
+    try:
+        stored = json.loads(Path(path).read_text(encoding="utf-8"))
+        calibration = Calibration(float(stored["floor"]), float(stored["slope"]))
+    except (ValueError, KeyError, TypeError) as failure:
+        raise InputError(f"--calibration={path}: not what calibrate.py writes ({failure!r})") from failure
+    if not (np.isfinite(calibration).all() and min(calibration) >= 0):
+        raise InputError(f"--calibration={path}: {calibration} are no deviations")
+    return calibration
+
+
+def made_again(apply_cin, y, task):
+    """Mean and deviation, (H, W) each, of the defective images that CIN-GAN makes of y, in x's raw units."""
+    draws = np.stack([apply_cin(y, task, draw=draw) for draw in range(DRAWS)])
+    return draws.mean(axis=0), draws.std(axis=0, ddof=1)
+
+
+def contradiction(x, mean, deviation):
+    """How many deviations the input lies from what the microscope should have shown, (H, W), gathered over a window.
+
+    The mean over a window of WINDOW^2 pixels, times WINDOW: a standard normal deviate where noise is independent from
+    pixel to pixel and everything is supported. What is constant over the image (an offset between the two GANs) is not
+    counted.
+    """
+    typical = np.median(deviation)
+    residual = (x - mean - np.median(x - mean)) / np.maximum(deviation, 0.3 * typical + 1e-12)
+    gathered = WINDOW * uniform_filter(residual, WINDOW, mode="reflect")
+    # Noise that is correlated over pixels, and small faults of CIN-GAN everywhere, widen it; a part of it stands out.
+    spread = 1.4826 * np.median(np.abs(gathered - np.median(gathered)))
+    return gathered / max(spread, 1.0)
