@@ -1,4 +1,4 @@
-"""Reading and writing the user's images: .npy and TIFF, any number of planes, metadata kept."""
+"""Reading and writing the user's images: .npy, TIFF and PNG, any number of planes, metadata kept."""
 
 import struct
 from pathlib import Path
@@ -11,7 +11,7 @@ from data_utils import open_npy
 from errors import InputError
 from run_folder import written_whole
 
-SUFFIXES = (".npy", ".tif", ".tiff")
+SUFFIXES = (".npy", ".tif", ".tiff", ".png")
 # A file that unpacks to more than this, and to a hundred times its own size, is no micrograph but a trap.
 BOMB_BYTES, BOMB_RATIO = 256e6, 100
 LARGEST_VALUE = 1e18  # its square still fits into float32
@@ -51,7 +51,7 @@ def find_images(path):
 
 
 def read_image(path):
-    """Read a .npy or TIFF file.
+    """Read a .npy, TIFF or PNG file.
 
     Returns:
         ImageFile.
@@ -60,7 +60,7 @@ def read_image(path):
         InputError: it cannot be read, has colours, or holds NaN, infinite or absurdly large values.
     """
     path = Path(path)
-    array, axes, metadata = _read_npy(path) if path.suffix.lower() == ".npy" else _read_tiff(path)
+    array, axes, metadata = {".npy": _read_npy, ".png": _read_png}.get(path.suffix.lower(), _read_tiff)(path)
     if array.dtype.kind not in "uif":
         raise InputError(f"{path}: expected real numbers, received dtype {array.dtype}")
     if array.ndim < 2 or 0 in array.shape:
@@ -83,6 +83,23 @@ def _read_npy(path):
     # As in training, a last axis of 1 is the gray channel: (N, H, W, 1).
     axes = "YXS" if array.ndim > 2 and array.shape[-1] == 1 else "YX"
     return array, axes, {}
+
+
+def _read_png(path):
+    from PIL import Image
+
+    try:
+        with Image.open(path, formats=["PNG"]) as image:
+            if image.mode not in ("1", "L", "I;16", "I"):
+                raise InputError(f"{path}: a colour image (mode {image.mode}); save its channels as gray images")
+            array = np.asarray(image)
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as failure:
+        if isinstance(failure, (InputError, FileNotFoundError, PermissionError)):
+            raise
+        raise InputError(f"{path}: cannot be read as PNG ({failure})") from failure
+    # 16 bits come as 32, and one bit as bool.
+    dtype = {"i": np.uint16, "b": np.uint8}.get(array.dtype.kind, array.dtype)
+    return array.astype(dtype), "YX", {}
 
 
 def _read_tiff(path):
@@ -144,7 +161,7 @@ def write_image(path, source, planes):
     """Write planes in the shape and with the metadata of the file they came from, whole or not at all.
 
     Args:
-        path: .npy or TIFF.
+        path: .npy, TIFF or PNG (one image of 8 or 16 bits).
         source: ImageFile.
         planes: (N, H, W), of the dtype to write.
     """
@@ -153,9 +170,12 @@ def write_image(path, source, planes):
         if Path(path).suffix.lower() == ".npy":
             np.save(beside, array)
             return
+        if Path(path).suffix.lower() == ".png":
+            _write_png(beside, array)
+            return
         options = dict(source.metadata)
         axes = source.axes if len(source.axes) == array.ndim else None
-        if source.path.suffix.lower() == ".npy":
+        if source.path.suffix.lower() in (".npy", ".png"):
             options, array = {"metadata": None}, array[..., 0] if source.axes == "YXS" else array
         elif options.get("metadata") is not None and axes:
             options["metadata"] = {**options["metadata"], "axes": axes}
@@ -167,6 +187,14 @@ def write_image(path, source, planes):
         except (ValueError, TypeError, KeyError, ArithmeticError, struct.error) as failure:
             print(f"note: {path}: written without the metadata of {source.path}, which cannot be ({failure})")
             tifffile.imwrite(beside, array, photometric="minisblack")
+
+
+def _write_png(path, array):
+    from PIL import Image
+
+    if array.dtype not in (np.uint8, np.uint16) or array.ndim != 2:
+        raise InputError(f"PNG holds one image of uint8 or uint16, not {array.dtype} of shape {array.shape}; use TIFF")
+    Image.fromarray(array).save(path)
 
 
 def to_dtype(values, dtype):

@@ -6,9 +6,9 @@
     python restore.py --generator_path=... --input=VOLUME.zarr --output=RESTORED.zarr [--scheduler=tcp://HOST:8786]
     python restore.py --generator_path=CIN-GAN_results/generator.h5 --task=Nuclei --input=CLEAN.npy --output=X.npy
 
-.npy and TIFF files of any size, single images or stacks (each plane is an image of its own); shape, axes and pixel
-size are kept. OME-Zarr volumes are restored block by block, whatever their size (volumes.py). The result is float32
-in the units of the input (recipe paper: of the task's y; CIN-GAN: of its x).
+.npy, TIFF and PNG files of any size, single images or stacks (each plane is an image of its own); shape, axes and
+pixel size are kept. OME-Zarr volumes are restored block by block, whatever their size (volumes.py). The result is
+float32 in the units of the input (recipe paper: of the task's y; CIN-GAN: of its x).
 """
 
 import argparse
@@ -30,7 +30,7 @@ def make_parser():
     parser = OneLineParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("--generator_path", type=Path, required=True, help="generator.h5 of a training")
-    add("--input", type=Path, required=True, help="a .npy or TIFF file, or a folder of them")
+    add("--input", type=Path, required=True, help="a .npy, TIFF or PNG file, or a folder of them; or OME-Zarr")
     add("--output", type=Path, required=True, help="file to write, or folder where --input is one")
     add("--task", help="the defect type; needed by recipe paper and by CIN-GAN's generators")
     add("--ground_truth", type=Path, help="file or folder of the clean images: prints PSNR and SSIM")
@@ -58,7 +58,7 @@ def main(args):
         raise InputError(f"--overlap={args.overlap}: expected at most half of --tile={args.tile}")
     if args.input.suffix == ".zarr":
         if args.uncertainty or args.check or args.ground_truth:
-            raise InputError("--uncertainty, --check and --ground_truth are for .npy and TIFF files, not for volumes")
+            raise InputError("--uncertainty, --check and --ground_truth are for image files, not for volumes")
         from volumes import restore_volume
 
         return restore_volume(args, metadata, task)
@@ -109,6 +109,8 @@ def plan_outputs(args, sources):
     for target in [*targets, *maps]:
         if target.resolve() in taken or (args.ground_truth and target.parent.resolve() == args.ground_truth.resolve()):
             raise InputError(f"--output={args.output} would overwrite the input {target}; choose another")
+        if target.suffix.lower() == ".png" and (args.dtype == "float32" or target in maps):
+            raise InputError(f"{target}: PNG holds no float32; choose --dtype=uint16, or a name in .tif")
         if target.is_dir():
             raise InputError(f"--output: {target} is a folder; choose the name of a file")
         if target.exists() and not args.overwrite:
@@ -219,7 +221,7 @@ def print_intensities(source, planes):
 
     for index, (restored, image) in enumerate(zip(planes, source.planes, strict=True)):
         gain, offset, flux = intensities(restored, image)
-        print(f"  plane {index}: restored = {gain:.3g} * input + {offset:.3g}, flux {flux:.3f} of the input's")
+        print(f"  plane {index}: restored = {gain:.3g} * x + {offset:.3g}, flux {flux:.3f} of x's")
 
 
 def print_scores(source, planes, truth):

@@ -220,3 +220,15 @@ def test_lower_precision_gives_nearly_the_same_image_in_float32(build, precision
     lower = inference.in_precision(model, precision).predict(image, verbose=0)
     assert lower.dtype == np.float32 and not np.array_equal(lower, expected)
     assert np.abs(lower - expected).max() < 0.03 * np.ptp(expected)
+
+
+def test_png_is_read_and_written_in_whole_numbers_only(tmp_path, generator):
+    from PIL import Image
+
+    image = RNG.integers(0, 60000, (40, 48)).astype(np.uint16)
+    Image.fromarray(image).save(tmp_path / "x.png")
+    assert run(generator, f"--input={tmp_path}/x.png", f"--output={tmp_path}/r.png", "--dtype=uint16") == 0
+    assert np.abs(read_image(tmp_path / "r.png").planes[0].astype(float) - image).max() <= 1
+    with pytest.raises(InputError, match="PNG holds no float32"):
+        run(generator, f"--input={tmp_path}/x.png", f"--output={tmp_path}/s.png")
+    assert run(generator, f"--input={tmp_path}/x.png", f"--output={tmp_path}/s.tif") == 0

@@ -1,0 +1,100 @@
+"""Make a pair set for training from two folders of image files: NAME_X.npy and NAME_Y.npy.
+
+    python data/prepare_folders.py --x_dir=short_exposure --y_dir=long_exposure --name=Nuclei --output=my_data
+    python train_cGAN.py --recipe=tuned --data_dir=my_data
+
+Files are paired by name (suffixes may differ); .npy, TIFF and PNG, stacks too: every plane is an image. Images are cut
+into patches without overlap; those whose y is empty background are left out: patches whose 99.8 percentile does not
+stand out of the set's background (its 2 percentile) by a tenth of the set's range. Without --y_dir both sides of the
+pair are not known: train CIN-GAN on two unpaired sets instead (README, Data).
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the modules beside the training scripts
+from arguments import OneLineParser, integer
+from errors import InputError, run_script
+from image_files import find_images, read_image
+from run_folder import written_whole
+
+BACKGROUND = 0.1  # of the set's range
+
+
+def make_parser():
+    """The script's arguments."""
+    parser = OneLineParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add = parser.add_argument
+    add("--x_dir", type=Path, required=True, help="folder of defective images, or one file")
+    add("--y_dir", type=Path, required=True, help="folder of their clean partners, with the same file names")
+    add("--name", required=True, help="name of the task: letters, digits and underscores")
+    add("--output", type=Path, required=True, help="folder to write to")
+    add("--patch", type=integer(32), default=128, help="height and width of the patches in pixels (default: 128)")
+    add("--keep_empty", action="store_true", help="keep patches of empty background")
+    return parser
+
+
+def pair_files(x_dir, y_dir):
+    """[(x path, y path)] of equal names without suffix, by name. Raises InputError where one has no partner."""
+    x_files, y_files = find_images(x_dir), find_images(y_dir)
+    if x_dir.is_file() and y_dir.is_file():
+        return [(x_files[0], y_files[0])]
+    partners = {path.stem: path for path in y_files}
+    lonely = [path.name for path in x_files if path.stem not in partners]
+    if lonely:
+        raise InputError(f"{y_dir}: no partner of {', '.join(lonely[:3])} (of {len(lonely)}); files pair by name")
+    unused = set(partners) - {path.stem for path in x_files}
+    if unused:
+        print(f"note: {len(unused)} files of {y_dir} have no partner in {x_dir} and are left out")
+    return [(path, partners[path.stem]) for path in x_files]
+
+
+def cut(image, patch):
+    """Patches of an (H, W) image without overlap, (N, patch, patch), from its middle."""
+    counts = [size // patch for size in image.shape]
+    starts = [(size - count * patch) // 2 for size, count in zip(image.shape, counts, strict=True)]
+    inner = image[starts[0] : starts[0] + counts[0] * patch, starts[1] : starts[1] + counts[1] * patch]
+    grid = inner.reshape(counts[0], patch, counts[1], patch).swapaxes(1, 2)
+    return grid.reshape(-1, patch, patch)
+
+
+def cut_pair(x_path, y_path, patch):
+    """Patches of all planes of a pair of files. Raises InputError where they do not fit."""
+    x, y = read_image(x_path).planes, read_image(y_path).planes
+    if x.shape != y.shape:
+        raise InputError(f"{x_path} is {x.shape}, but {y_path} is {y.shape}; expected the same planes and pixels")
+    if min(x.shape[1:]) < patch:
+        raise InputError(f"{x_path}: {x.shape[1]} x {x.shape[2]} pixels are less than --patch={patch}")
+    return [np.concatenate([cut(plane, patch) for plane in planes]) for planes in (x, y)]
+
+
+def not_empty(y):
+    """Which patches show more than background, (N,) bool."""
+    low, high = np.percentile(y, [2, 99.8])
+    return np.percentile(y, 99.8, axis=(1, 2)) - low >= BACKGROUND * (high - low)
+
+
+def main(args):
+    """Write the pair set; returns the exit code."""
+    if not args.name.replace("_", "").isalnum():
+        raise InputError(f"--name={args.name}: expected letters, digits and underscores")
+    targets = {kind: args.output / f"{args.name}_{kind}.npy" for kind in "XY"}
+    for target in targets.values():
+        if target.exists():
+            raise InputError(f"{target} exists; choose another --output or --name")
+    files = pair_files(args.x_dir, args.y_dir)
+    x, y = (np.concatenate(parts) for parts in zip(*(cut_pair(*pair, args.patch) for pair in files), strict=True))
+    kept = np.ones(len(y), bool) if args.keep_empty else not_empty(y)
+    for kind, patches in (("X", x), ("Y", y)):
+        with written_whole(targets[kind]) as beside:
+            np.save(beside, patches[kept])
+    empty = f"; {np.count_nonzero(~kept)} of empty background left out" if not kept.all() else ""
+    print(f"{targets['X']}, {targets['Y']}: {np.count_nonzero(kept)} pairs from {len(files)} files{empty}")
+    return 0
+
+
+if __name__ == "__main__":
+    run_script(main, make_parser().parse_args())

@@ -1,0 +1,95 @@
+"""Pair sets from folders of image files."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "data"))
+import prepare_folders
+
+from data_utils import load_tasks
+from errors import InputError
+
+RNG = np.random.default_rng(0)
+
+
+@pytest.fixture
+def folders(tmp_path):
+    """Two files a side: a stack and a single image, TIFF and PNG mixed; the right half of each is empty."""
+    for kind in "xy":
+        (tmp_path / kind).mkdir()
+    for name, planes in (("stack", 2), ("single", 1)):
+        y = np.full((planes, 64, 128), 100, np.uint16)
+        y[:, :, :64] += RNG.integers(0, 1000, (planes, 64, 64)).astype(np.uint16)
+        x = y // 2 + 50
+        tifffile.imwrite(tmp_path / f"y/{name}.tif", y)
+        if planes == 1:
+            Image.fromarray(x[0]).save(tmp_path / f"x/{name}.png")
+        else:
+            tifffile.imwrite(tmp_path / f"x/{name}.tif", x)
+    return tmp_path
+
+
+def run(folder, *flags):
+    words = [
+        f"--x_dir={folder}/x",
+        f"--y_dir={folder}/y",
+        "--name=Mine",
+        f"--output={folder}/set",
+        "--patch=32",
+        *flags,
+    ]
+    return prepare_folders.main(prepare_folders.make_parser().parse_args(words))
+
+
+def test_patches_of_both_sides_belong_together_and_empty_ones_are_left_out(folders, capsys):
+    assert run(folders) == 0
+    x, y = (np.load(folders / f"set/Mine_{kind}.npy") for kind in "XY")
+    assert x.shape == (12, 32, 32) and x.dtype == np.uint16 and np.array_equal(x, y // 2 + 50)
+    assert "12 pairs from 2 files; 12 of empty background left out" in capsys.readouterr().out
+    (task,), _ = load_tasks(folders / "set")
+    assert task.name == "Mine"
+
+
+def test_empty_patches_can_be_kept(folders):
+    run(folders, "--keep_empty")
+    assert len(np.load(folders / "set/Mine_X.npy")) == 24
+
+
+def spoil_partner(folder):
+    (folder / "y/single.tif").unlink()
+
+
+def spoil_shape(folder):
+    tifffile.imwrite(folder / "y/single.tif", np.zeros((64, 64), np.uint16))
+
+
+def spoil_colour(folder):
+    Image.new("RGB", (128, 64)).save(folder / "x/single.png")
+
+
+def spoil_png(folder):
+    (folder / "x/single.png").write_bytes((folder / "x/single.png").read_bytes()[:60])
+
+
+@pytest.mark.parametrize(
+    "spoil, flags, message",
+    [
+        (spoil_partner, (), "no partner of single.png"),
+        (spoil_shape, (), "expected the same planes"),
+        (spoil_colour, (), "a colour image"),
+        (spoil_png, (), "cannot be read as PNG"),
+        (None, ("--patch=256",), "less than --patch=256"),
+        (None, ("--name=a/b",), "letters, digits"),
+    ],
+)
+def test_mistakes_are_told_and_write_nothing(folders, spoil, flags, message):
+    if spoil:
+        spoil(folders)
+    with pytest.raises(InputError, match=message):
+        run(folders, *flags)
+    assert not (folders / "set").exists()
