@@ -5,7 +5,6 @@ import itertools
 import numpy as np
 
 from batches import PairBatches, UnpairedBatches, epoch_row
-from inference import tile_starts
 
 STREAM_EPSILON, STREAM_POOL = 10, 11  # beside the streams of batches.py
 
@@ -26,7 +25,8 @@ class GridPatchBatches:
     def __init__(self, task, normalization, batch_size, patch, seed):
         self.task, self.normalization, self.batch_size = task, normalization, batch_size
         self.patch, self.seed = patch, seed
-        starts = [tile_starts(size, side, 0) for size, side in zip(task.shape, patch, strict=True)]
+        # Side by side, the last one moved to the image's end.
+        starts = [[*range(0, size - side, side), size - side] for size, side in zip(task.shape, patch, strict=True)]
         self.corners = list(itertools.product(*starts))
 
     def __call__(self, iteration):

@@ -27,7 +27,7 @@ def make_parser():
     parser = OneLineParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("--generator_path", type=Path, required=True, help="generator.h5 of a training")
-    add("--input", type=Path, required=True, help="defective images that were set aside: .npy or TIFF")
+    add("--input", type=Path, required=True, help="defective images that were set aside: file or folder")
     add("--ground_truth", type=Path, required=True, help="their clean partners")
     add("--output", type=Path, required=True, help="JSON file to write")
     add("--task", help="the defect type; needed by recipe paper")
@@ -42,10 +42,9 @@ def main(args):
 
     metadata = read_metadata(args.generator_path)
     task = check_task(args, metadata)
-    sources = [read_image(find_images(path)[0]) for path in (args.input, args.ground_truth)]
-    x, y = (np.asarray(source.planes[: args.limit], np.float32) for source in sources)
-    if x.shape != y.shape:
-        raise InputError(f"--ground_truth: {y.shape} images, but --input has {x.shape}")
+    x, y = (read_images(path)[: args.limit] for path in (args.input, args.ground_truth))
+    if [image.shape for image in x] != [image.shape for image in y]:
+        raise InputError(f"--ground_truth: {len(y)} images, but --input has {len(x)}, or their sizes differ")
     if args.output.exists():
         raise InputError(f"{args.output} exists; choose another --output")
     apply, dropout = load_uncertain(args.generator_path)
@@ -60,8 +59,14 @@ def main(args):
     return 0
 
 
+def read_images(path):
+    """All planes of a file, or of a folder's files by name: list of (H, W) float32."""
+    planes = [plane for file in find_images(path) for plane in read_image(file).planes]
+    return [np.asarray(plane, np.float32) for plane in planes]
+
+
 def measure(apply, dropout, x, y, task, count):
-    """The passes' deviations and the errors of their means, of every pixel, in units of each image's span.
+    """The passes' deviations and the errors of their means, two flat arrays, in units of each image's span.
 
     y is put on x's scale by a straight line first, as the affine metric does: what is left was restored wrongly.
     """
@@ -73,9 +78,9 @@ def measure(apply, dropout, x, y, task, count):
         outputs = trust.passes(apply, dropout, image, task, count, None, 64)
         mean = outputs.mean(axis=0)
         gain, offset = np.polyfit(truth.ravel(), mean.ravel(), 1)
-        deviations.append(outputs.std(axis=0, ddof=1) / span)
-        errors.append((mean - gain * truth - offset) / span)
-    return np.stack(deviations), np.stack(errors)
+        deviations.append((outputs.std(axis=0, ddof=1) / span).ravel())
+        errors.append(((mean - gain * truth - offset) / span).ravel())
+    return np.concatenate(deviations), np.concatenate(errors)
 
 
 def coverage(calibration, deviations, errors):

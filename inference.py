@@ -66,7 +66,7 @@ class Applier:
             output = self._predict(padded, task, draw)
         else:
             tile, overlap = (max(size // multiple, 1) * multiple if size else 0 for size in (tile, overlap))
-            output = blend_tiles(padded, lambda part: self._predict(part, task, draw), tile, overlap)
+            output = blend_tiles(padded, lambda part: self._predict(part, task, draw), tile, overlap, multiple)
         return output[margin : margin + image.shape[0], margin : margin + image.shape[1]]
 
     def _predict(self, image, task, draw):
@@ -135,11 +135,20 @@ def pad_to_multiple(image, multiple):
     return np.pad(image, pads, mode="symmetric") if any(pad for _, pad in pads) else image
 
 
-def tile_starts(size, tile, overlap):
-    """First pixels of the tiles that cover `size` pixels: equal tiles, the last flush with the end."""
+def tile_grid(size, tile, overlap, multiple):
+    """Where tiles along one axis start, and their length: as few as fit, equal, and no longer than they need to be.
+
+    Args:
+        size: pixels to cover, a multiple of `multiple`.
+        tile: longest tile.
+        overlap: pixels that neighbours share at least.
+        multiple: starts and lengths are multiples of this.
+    """
     if size <= tile:
-        return [0]
-    return [*range(0, size - tile, tile - overlap), size - tile]
+        return [0], size
+    count = -(-(size - overlap) // (tile - overlap))
+    length = -(-(size + (count - 1) * overlap) // (count * multiple)) * multiple
+    return [*range(0, size - length, length - overlap), size - length], length
 
 
 def tile_weights(start, tile, size, overlap):
@@ -157,7 +166,7 @@ def tile_weights(start, tile, size, overlap):
     return weights
 
 
-def blend_tiles(image, function, tile, overlap):
+def blend_tiles(image, function, tile, overlap, multiple):
     """Apply `function` to overlapping tiles of an (H, W) image and blend the results, so that no seam shows.
 
     Raises:
@@ -165,13 +174,17 @@ def blend_tiles(image, function, tile, overlap):
     """
     if not 0 <= overlap <= tile // 2:
         raise InputError(f"--overlap={overlap}: expected 0 to half of --tile={tile}")
-    total, weight = np.zeros(image.shape, np.float32), np.zeros(image.shape, np.float32)
-    for top in tile_starts(image.shape[0], tile, overlap):
-        for left in tile_starts(image.shape[1], tile, overlap):
-            part = (slice(top, top + tile), slice(left, left + tile))
-            rows = tile_weights(top, tile, image.shape[0], overlap)
-            columns = tile_weights(left, tile, image.shape[1], overlap)
-            weights = rows[:, None] * columns
-            total[part] += weights * function(image[part])
-            weight[part] += weights
-    return total / weight
+    total, axes = np.zeros(image.shape, np.float32), []
+    for size in image.shape:
+        starts, length = tile_grid(size, tile, overlap, multiple)
+        weights = [tile_weights(start, length, size, overlap) for start in starts]
+        # Overlaps may be wider where the last tile is moved to the end: their weights are made to sum to 1.
+        sums = np.zeros(size, np.float32)
+        for start, weight in zip(starts, weights, strict=True):
+            sums[start : start + length] += weight
+        parts = [slice(start, start + length) for start in starts]
+        axes.append([(part, weight / sums[part]) for part, weight in zip(parts, weights, strict=True)])
+    for rows, row_weights in axes[0]:
+        for columns, column_weights in axes[1]:
+            total[rows, columns] += row_weights[:, None] * column_weights * function(image[rows, columns])
+    return total

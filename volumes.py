@@ -136,9 +136,8 @@ def _codecs(array):
 def make_job(args, partial, dataset, task):
     """The job of a command line."""
     paths = [str(path.absolute()) for path in (args.generator_path, args.input, partial / "volume.zarr")]
-    return Job(
-        *paths, str((partial / "done").absolute()), dataset, task, args.tile, args.overlap, args.average, args.dtype
-    )
+    options = (args.tile, args.overlap, args.average, args.dtype, args.precision)
+    return Job(*paths, done, dataset, task, *options)
 
 
 def prepare(args, partial, job, array, attributes):

@@ -139,7 +139,8 @@ def main(args):
         covered = calibrate.coverage(calibration, deviations, errors)
         draw_calibration(figures[0][1][index], task.name, calibration.error(deviations), errors)
         check = CheckReport(apply_cin, metadata.normalization, task.name)
-        scores = planted_scores(check, apply, test_x[: args.limit], deviations[: args.limit], rng)
+        deviations = deviations.reshape(test_x.shape)[: args.limit]
+        scores = planted_scores(check, apply, test_x[: args.limit], deviations, rng)
         draw_roc(figures[1][1][index], task.name, scores)
         areas = [f"{area(*scores[deed][kind]):.2f}" for deed in DEEDS for kind in MAPS]
         shares = [f"{share:.0f} %" for share in covered.values()]

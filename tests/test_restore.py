@@ -1,5 +1,7 @@
 """restore.py: units, tiles without seams, symmetries, files that keep shape and metadata."""
 
+from itertools import pairwise
+
 import keras
 import numpy as np
 import pytest
@@ -78,13 +80,17 @@ def test_tiles_blend_without_a_seam(shape):
     assert np.abs(whole - tiled).max() < 1e-3 * np.ptp(whole)
 
 
-@pytest.mark.parametrize("size", [64, 65, 100, 128, 129, 1000])
-def test_tile_weights_cover_every_pixel(size):
-    total = np.zeros(size)
-    starts = inference.tile_starts(size, 64, 16)
-    for start in starts:
-        total[start : start + 64] += inference.tile_weights(start, 64, size, 16)
-    assert (total > 0.4).all() and starts[0] == 0 and starts[-1] == max(0, size - 64)
+@pytest.mark.parametrize("size", [64, 72, 104, 128, 136, 1000])
+@pytest.mark.parametrize("overlap", [0, 16, 32])
+def test_tiles_cover_every_pixel_and_are_no_longer_than_they_need_to_be(size, overlap):
+    starts, length = inference.tile_grid(size, 64, overlap, 8)
+    assert starts[0] == 0 and starts[-1] + length == size and length <= 64
+    assert all(number % 8 == 0 for number in (*starts, length))
+    assert all(b - a <= length - overlap for a, b in pairwise(starts))
+    assert len(starts) * length - (len(starts) - 1) * overlap < size + 8 * len(starts)
+    image = RNG.random((size, 72)).astype(np.float32)
+    blended = inference.blend_tiles(image, lambda part: 2 * part, 64, overlap, 8)
+    assert np.allclose(blended, 2 * image, rtol=1e-5)
 
 
 def test_symmetries_undo_themselves():
