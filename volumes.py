@@ -136,6 +136,7 @@ def _codecs(array):
 def make_job(args, partial, dataset, task):
     """The job of a command line."""
     paths = [str(path.absolute()) for path in (args.generator_path, args.input, partial / "volume.zarr")]
+    done = str((partial / "done").absolute())
     options = (args.tile, args.overlap, args.average, args.dtype, args.precision)
     return Job(*paths, done, dataset, task, *options)
 
