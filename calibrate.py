@@ -78,7 +78,7 @@ def measure(apply, dropout, x, y, task, count):
         outputs = trust.passes(apply, dropout, image, task, count, None, 64)
         mean = outputs.mean(axis=0)
         gain, offset = np.polyfit(truth.ravel(), mean.ravel(), 1)
-        deviations.append((outputs.std(axis=0, ddof=1) / span).ravel())
+        deviations.append((trust.disagreement(outputs) / span).ravel())
         errors.append(((mean - gain * truth - offset) / span).ravel())
     return np.concatenate(deviations), np.concatenate(errors)
 

@@ -27,7 +27,7 @@ class UncertaintyReport:
         for x in source.planes:
             x = np.asarray(x, np.float32)
             outputs = trust.passes(self.apply, self.dropout, x, self.task, args.uncertainty, args.tile, args.overlap)
-            deviation = outputs.std(axis=0, ddof=1)
+            deviation = trust.disagreement(outputs)
             if self.calibration:
                 span = float(np.subtract(*np.percentile(x, [99.8, 2]))) or 1.0
                 deviation = span * self.calibration.error(deviation / span)

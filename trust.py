@@ -20,7 +20,7 @@ from errors import InputError
 from inference import symmetries
 
 DRAWS = 16  # of the noise, per image
-WINDOW = 7  # pixels over which a contradiction is gathered: single pixels are noise
+WINDOW = 7  # pixels over which contradictions and disagreements are gathered: single pixels are noise
 CONTRADICTED = 4.0  # deviations; chance alone passes them in 6 of 100,000 windows
 
 
@@ -57,6 +57,11 @@ def passes(apply, dropout, image, task, count, tile, overlap):
         raise InputError(f"--uncertainty={count}: without dropout there are {len(turned)} passes, flips and turns")
     outputs = [undo(apply.with_scales(turn(image), scales, task, 0, tile, overlap, 1)) for turn, undo in turned[:count]]
     return np.stack(outputs)
+
+
+def disagreement(outputs):
+    """Deviation of the passes, (H, W) of (count, H, W): their variance averaged over a window, because they are few."""
+    return np.sqrt(uniform_filter(outputs.var(axis=0, ddof=1), WINDOW, mode="reflect"))
 
 
 def fit_calibration(deviations, errors):

@@ -126,7 +126,7 @@ def main(args):
     apply_cin = Applier(lambda inputs, training: cin.predict_on_batch(inputs), cin_metadata)
     tasks, _ = load_tasks(args.data_dir, None, args.images_limit, None, 0, 42)
     rng = np.random.default_rng(0)
-    figures = [plt.subplots(1, len(tasks), figsize=(4 * len(tasks), 4), layout="constrained") for _ in range(2)]
+    figures = [plt.subplots(1, len(tasks), figsize=(4 * len(tasks), 4.6), layout="constrained") for _ in range(2)]
     lines = ["| task | in 50 % | in 80 % | in 95 % | " + " | ".join(f"{m}, {d}" for d in DEEDS for m in MAPS) + " |"]
     lines.append("|---" * (4 + len(MAPS) * len(DEEDS)) + "|")
     for index, task in enumerate(tasks):
