@@ -176,7 +176,9 @@ def make_reports(args, metadata, task):
     if metadata.script == "CIN-GAN":
         raise InputError("--uncertainty and --check are for generators that restore")
     import reports
+    from devices import start_tensorflow
 
+    start_tensorflow(None)
     found = []
     if args.uncertainty:
         uncertain = reports.UncertaintyReport(*load_uncertain(args.generator_path, args.precision), args, task)
