@@ -106,6 +106,7 @@ def training_parser(usage, methods):
     add("--vgg_weights", default="imagenet", metavar="imagenet|auto|random|PATH.h5", help="filters of content losses")
     add("--seed", type=integer(0), default=42, help="of the split, the batches and the networks (default: 42)")
     add("--save_every", type=integer(1), default=500, help="iterations between checkpoints (default: 500)")
+    add("--keep_checkpoints", type=integer(1, (-1,)), default=2, help="of the last ones (default: 2); -1 is all")
     add("--eval_every", type=integer(1), default=500, help="iterations between evaluations (default: 500)")
     choices = ["stop", "rollback"]
     add("--on_divergence", choices=choices, default="stop", help="rollback: to the last checkpoint, with other batches")

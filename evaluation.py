@@ -6,6 +6,7 @@ from tqdm import tqdm
 from inference import Applier
 from metrics import mean_scores
 from plots import save_loss_curves, save_sample_grid
+from run_report import save_latest
 
 
 class Evaluator:
@@ -35,6 +36,7 @@ class Evaluator:
             tqdm.write(f"{done}: {self._line(scores)}")
             run.log({"iteration": done, "seconds": round(seconds, 1), **losses, **scores})
             grid = save_sample_grid(run / "samples" / f"{done:06d}.png", panels, f"iteration {done}")
+            save_latest(run / "samples" / "latest.npz", scores, self._input_scores, panels)
             save_loss_curves(run / "losses.png", run.rows)
             with events.as_default(step=done):
                 for name, value in {**losses, **scores}.items():

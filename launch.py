@@ -11,6 +11,7 @@ from devices import estimate_seconds, start_tensorflow
 from errors import InputError
 from generator_files import save_generator, save_keras
 from run_folder import RunFolder, written_whole
+from run_report import write_report
 
 # After a divergence the batches are drawn from another seed, a few times.
 REDRAW, MOST_ROLLBACKS = 1_000_003, 3
@@ -37,7 +38,7 @@ def load_tasks(args):
 
 def open_run(args, name):
     """The results folder, checked but not yet written to. Raises InputError where it holds an earlier run."""
-    run = RunFolder(args.dir / name)
+    run = RunFolder(args.dir / name, args.keep_checkpoints)
     # Several workers would find each other's probe of the lock; the chief takes it later.
     run.check(args.resume, args.overwrite, probe_lock=not cluster.is_asked_for())
     return run
@@ -113,6 +114,8 @@ def run_training(args, defaults, run, strategy, gan, batches, evaluator, has_sch
         training = Training(args, run, strategy, gan, evaluator, has_schedule)
         training.prepare(defaults)
         done, code = training.train(batches)
+        if chief:
+            write_report(run.path)
     if not chief:
         print(f"stopped after iteration {done}; the chief has saved everything")
         return code
@@ -121,6 +124,7 @@ def run_training(args, defaults, run, strategy, gan, batches, evaluator, has_sch
     if code:
         print(f"stopped after iteration {done}; everything is saved. Go on with the same command and --resume")
     generator = run / "generator.h5"
+    print(f"how it went: {run / 'report.html'}")
     print(f"{generator} is ready after {done} iterations; use it on your own images:")
     print(f"  python restore.py --generator_path={generator} --input=IMAGE.tif --output=RESULT.tif{flag}")
     sys.stdout.flush()

@@ -75,6 +75,24 @@ def save_loss_curves(path, rows):
     _save(figure, path)
 
 
+def save_checkpoint_curve(path, rows, best):
+    """Save PSNR and SSIM (affine) of the checkpoints of a run, and which one is best.
+
+    Args:
+        path: .png to write.
+        rows: [{"iteration", "psnr", "ssim"}, ...].
+        best: its iteration.
+    """
+    figure = Figure(figsize=(9, 3.2), layout="constrained")
+    for axes, key, label in zip(figure.subplots(1, 2), ("psnr", "ssim"), ("PSNR, dB", "SSIM"), strict=True):
+        axes.plot([row["iteration"] for row in rows], [row[key] for row in rows], marker=".")
+        axes.axvline(best, color="gray", linestyle="--", label=f"best: {best}")
+        axes.set(xlabel="iteration of the checkpoint", ylabel=f"{label} (affine)")
+        axes.legend(fontsize=7)
+        axes.grid(alpha=0.3)
+    _save(figure, path)
+
+
 def _save(figure, path):
     canvas = FigureCanvasAgg(figure)
     with written_whole(path) as beside:

@@ -175,16 +175,16 @@ def make_reports(args, metadata, task):
         return []
     if metadata.script == "CIN-GAN":
         raise InputError("--uncertainty and --check are for generators that restore")
-    import reports
+    import trust_maps
     from devices import start_tensorflow
 
     start_tensorflow(None)
     found = []
     if args.uncertainty:
-        uncertain = reports.UncertaintyReport(*load_uncertain(args.generator_path, args.precision), args, task)
+        uncertain = trust_maps.UncertaintyReport(*load_uncertain(args.generator_path, args.precision), args, task)
         found.append(lambda source, planes, target: uncertain(source, planes, beside(target, "uncertainty")))
     if args.check:
-        check = reports.make_check(args, metadata, task)
+        check = trust_maps.make_check(args, metadata, task)
         found.append(lambda source, planes, target: check(source, planes, beside(target, "check")))
     return found
 

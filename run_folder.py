@@ -48,10 +48,11 @@ class RunFolder:
 
     Args:
         path: the folder; nothing is created before `create`.
+        keep: how many of the last checkpoints are kept; -1 for all.
     """
 
-    def __init__(self, path):
-        self.path = Path(path)
+    def __init__(self, path, keep=KEEP_CHECKPOINTS):
+        self.path, self.keep = Path(path), keep
         self.rows = []
 
     def __truediv__(self, name):
@@ -152,7 +153,7 @@ class RunFolder:
         return done == num_iters and (self.path / "generator.h5").is_file()
 
     def save_checkpoint(self, iteration, variables, state, seconds=0.0, rollbacks=0):
-        """Save everything that training needs to go on; the last two checkpoints are kept.
+        """Save everything that training needs to go on; the last `keep` checkpoints are kept.
 
         Args:
             iteration: number of finished iterations.
@@ -164,7 +165,7 @@ class RunFolder:
         arrays = {f"{name}/{i}": np.asarray(v) for name, group in variables.items() for i, v in enumerate(group)}
         with written_whole(self.path / "checkpoints" / f"{iteration:06d}.npz") as beside, open(beside, "wb") as file:
             np.savez(file, iteration=iteration, seconds=seconds, rollbacks=rollbacks, state=json.dumps(state), **arrays)
-        for old in self.checkpoints()[:-KEEP_CHECKPOINTS]:
+        for old in self.checkpoints()[: -self.keep] if self.keep > 0 else ():
             old.unlink()
 
     def load_checkpoint(self, variables, state):
@@ -182,6 +183,16 @@ class RunFolder:
             for i, variable in enumerate(group):
                 variable.assign(arrays[f"{name}/{i}"])
         return int(arrays["iteration"]), float(arrays["seconds"]), int(arrays["rollbacks"])
+
+    def load_released(self, path):
+        """Weights of the released generator in one checkpoint, list of arrays; None where the file is damaged."""
+        try:
+            with np.load(path, allow_pickle=False) as stored:
+                count = sum(key.startswith("released/") for key in stored.files)
+                return [stored[f"released/{i}"] for i in range(count)]
+        except (OSError, ValueError, EOFError, zipfile.BadZipFile) as failure:
+            print(f"note: {path} is damaged ({failure}); left out")
+            return None
 
     def _newest_whole_checkpoint(self):
         for path in reversed(self.checkpoints()):

@@ -49,7 +49,7 @@ def main(args):
         raise InputError("--method=care needs csbdeep; pip install -r requirements-baselines.txt")
     args.batch_size = args.batch_size or baseline.batch_size
     tasks = launch.load_tasks(args)
-    runs = [RunFolder(args.dir / baseline.folder / task.name) for task in tasks]
+    runs = [RunFolder(args.dir / baseline.folder / task.name, args.keep_checkpoints) for task in tasks]
     if args.resume and not any(run.checkpoints() for run in runs):
         runs[0].check(resume=True, overwrite=args.overwrite)
     # A task that was killed before its first checkpoint starts anew, its folder kept under another name.

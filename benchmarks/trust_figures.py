@@ -29,9 +29,9 @@ from devices import start_tensorflow
 from errors import run_script
 from generator_files import load_generator, read_metadata
 from inference import Applier
-from reports import CheckReport
 from restore import load_uncertain
 from run_folder import write_text
+from trust_maps import CheckReport
 
 SIGMA, REACH, PLACES = 2.0, 6, 4  # pixels, pixels, deeds of each kind per image
 DEEDS = ("planted", "erased")

@@ -135,7 +135,7 @@ def test_what_does_not_fit_is_told_and_nothing_is_written(tmp_path, flags, messa
 
 def test_the_check_speaks_in_units_of_y():
     """gain * y + offset is on x's scale, so y is what is restored, less the offset, over the gain."""
-    from reports import CheckReport
+    from trust_maps import CheckReport
 
     x = RNG.gamma(2, 100, (32, 32))
     check = CheckReport(None, PercentileNormalization({"A": (0.5, 20.0)}), "A")
