@@ -82,6 +82,21 @@ def start_tensorflow(num_gpu, most=None, workers=False):
     return tf.distribute.MirroredStrategy([f"GPU:{i}" for i in range(count)]), f"{count} GPUs"
 
 
+# CPU instructions that compute in a precision; without them TensorFlow does it in software, several times slower than
+# in float32.
+INSTRUCTIONS = {"bfloat16": ("avx512_bf16", "amx_bf16"), "float16": ("avx512_fp16", "amx_fp16")}
+
+
+def is_slow_on_cpu(precision, cpuinfo="/proc/cpuinfo"):
+    """Whether this CPU lacks the instructions of a precision; False where that cannot be told."""
+    try:
+        with open(cpuinfo) as file:
+            flags = next((line for line in file if line.startswith("flags")), None)
+    except OSError:
+        return False
+    return flags is not None and precision in INSTRUCTIONS and not set(INSTRUCTIONS[precision]) & set(flags.split())
+
+
 def estimate_seconds(gflop_per_image, images, pixels):
     """Rough seconds of training on this CPU, from the rate of a matrix product.
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import cluster
 import data_utils
 from batches import patch_shape
-from devices import estimate_seconds, start_tensorflow
+from devices import estimate_seconds, is_slow_on_cpu, start_tensorflow
 from errors import InputError
 from generator_files import save_generator, save_keras
 from run_folder import RunFolder, written_whole
@@ -77,6 +77,8 @@ def start_devices(args, method, patch, gflop_per_image, most_gpus=None):
     keras.utils.set_random_seed(args.seed)
     keras.config.set_dtype_policy("float32" if args.precision == "float32" else f"mixed_{args.precision}")
     print(f"training on {devices}, {method}, batch {args.batch_size}")
+    if "CPU" in devices and is_slow_on_cpu(args.precision):
+        print(f"note: this CPU has no {args.precision} instructions; --precision=float32 is several times faster here")
     if "CPU" in devices:
         hours = estimate_seconds(gflop_per_image, args.batch_size * args.num_iters, patch[0] * patch[1]) / 3600
         if hours > 0.25 and not (args.max_seconds and args.max_seconds < 900):

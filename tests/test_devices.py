@@ -3,7 +3,7 @@
 import pytest
 import tensorflow as tf
 
-from devices import start_tensorflow
+from devices import is_slow_on_cpu, start_tensorflow
 from errors import InputError
 
 
@@ -32,3 +32,11 @@ def test_a_method_that_uses_one_gpu_takes_one_of_all(calls):
 def test_more_than_there_are_is_said(calls):
     with pytest.raises(InputError, match="2 GPUs are visible"):
         start_tensorflow(3)
+
+
+def test_a_cpu_without_the_instructions_of_a_precision_is_known(tmp_path):
+    for flags, slow in (("fpu avx2", ["bfloat16", "float16"]), ("fpu avx512_bf16 avx512f", ["float16"])):
+        (tmp_path / "cpuinfo").write_text(f"model name: any\nflags\t\t: {flags}\nflags\t\t: {flags}\n")
+        precisions = ("float32", "bfloat16", "float16")
+        assert [p for p in precisions if is_slow_on_cpu(p, tmp_path / "cpuinfo")] == slow
+    assert not is_slow_on_cpu("bfloat16", tmp_path / "missing")
