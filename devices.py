@@ -1,5 +1,6 @@
 """Importing TensorFlow quietly, choosing devices, and the time that a run will take on a CPU."""
 
+import ctypes
 import os
 import re
 import sys
@@ -38,6 +39,18 @@ def quiet_libraries():
                     print(line, file=sys.stderr)
 
 
+def keep_freed_memory():
+    """Let the C library keep the buffers that are freed, on Linux; elsewhere nothing.
+
+    By default glibc gives large ones back to the system, and getting them again took up to a third of a training step.
+    """
+    mmap_threshold, trim_threshold = -3, -1  # glibc's malloc.h
+    set_option = getattr(ctypes.CDLL(None), "mallopt", None)
+    # Trimming alone must not be set: it would fix the other threshold at 128 kB, which is worse than the default.
+    if set_option and (set_option(mmap_threshold, 2**30) or set_option(mmap_threshold, 2**25)):
+        set_option(trim_threshold, 2**31 - 1)
+
+
 def start_tensorflow(num_gpu, most=None, workers=False):
     """Import TensorFlow and choose the devices to train on.
 
@@ -53,6 +66,7 @@ def start_tensorflow(num_gpu, most=None, workers=False):
         InputError: more GPUs are asked for than there are, or the other workers cannot be reached.
     """
     several = workers and cluster.is_asked_for()
+    keep_freed_memory()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     with quiet_libraries():
         import tensorflow as tf

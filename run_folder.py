@@ -141,7 +141,7 @@ class RunFolder:
 
     def checkpoints(self):
         """Paths of the whole checkpoints, oldest first."""
-        return sorted((self.path / "checkpoints").glob("[0-9]*.npz"))
+        return sorted((self.path / "checkpoints").glob("[0-9]*.npz"), key=lambda path: int(path.stem))
 
     def finished(self, num_iters):
         """Whether a generator stands here after exactly that many iterations, and their evaluation was logged."""
