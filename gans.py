@@ -16,7 +16,7 @@ GP_WEIGHT = 10.0
 # the content term (log.csv, columns gradient_*). `tuned`: chosen by those columns too.
 CGAN_WEIGHTS = {
     "paper": {"content": 1.0, "adversarial": 0.1},
-    "tuned": {"pixel": 1.0, "ssim": 0.1, "adversarial": 0.0003},
+    "tuned": {"psnr": 0.005, "ssim": 0.1, "adversarial": 0.0003},
 }
 CIN_WEIGHTS = {
     "paper": {"content": 1.0, "style": 0.1, "wasserstein": 0.1},
@@ -126,7 +126,7 @@ def gradients_of_terms(tape, terms, weights, images, scale):
 
 
 class ConditionalGAN(Method):
-    """The paired GAN that restores: content (or pixel) + adversarial loss (arXiv 1910.14207, section 2.2)."""
+    """The paired GAN that restores: content (or PSNR and SSIM) + adversarial loss (arXiv 1910.14207, section 2.2)."""
 
     def __init__(self, *args, weights, **kwargs):
         super().__init__(*args, **kwargs)
@@ -152,8 +152,8 @@ class ConditionalGAN(Method):
             terms = {"adversarial": losses.adversarial_loss(restored_logits)}
             if "content" in self.weights:
                 terms["content"] = losses.content_loss(self._vgg(restored)[-1], y_features)
-            if "pixel" in self.weights:
-                terms["pixel"] = losses.pixel_loss(restored, y)
+            if "psnr" in self.weights:
+                terms["psnr"] = losses.psnr_loss(restored, y)
             if "ssim" in self.weights:
                 terms["ssim"] = losses.ssim_loss(restored, y)
             replica_loss = self._scaled("discriminator", discriminator_loss / self.replicas)

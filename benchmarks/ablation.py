@@ -21,7 +21,7 @@ RECIPE = {
     "cosine schedule": {"cosine": False},
     "flips": {"mirror": False},
 }
-TERMS = ("adversarial", "ssim", "pixel")
+TERMS = ("adversarial", "ssim", "psnr")
 NETWORK = ("width", "skips")
 
 

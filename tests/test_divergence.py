@@ -48,7 +48,7 @@ def test_rollback_goes_on_with_other_batches(train, poisoned, capsys):
     assert "back at iteration 2, with other batches (rollback 1)" in capsys.readouterr().out
     with open(run / "log.csv") as file:
         rows = list(csv.DictReader(file))
-    assert [row["iteration"] for row in rows] == ["2", "4", "6"] and np.isfinite(float(rows[-1]["pixel"]))
+    assert [row["iteration"] for row in rows] == ["2", "4", "6"] and np.isfinite(float(rows[-1]["psnr"]))
 
 
 def test_rollback_before_the_first_save_and_its_end(train, poisoned, capsys, monkeypatch):

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from skimage.metrics import structural_similarity
+from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 import losses
 
@@ -83,6 +83,17 @@ def test_pixel_and_content_loss_by_hand():
     a, b = random(2, 16, 16, 1), random(2, 16, 16, 1)
     assert float(losses.pixel_loss(a, b)) == pytest.approx(np.abs(a - b).mean(), rel=1e-5)
     assert float(losses.content_loss(a, b)) == pytest.approx(((a - b).numpy() ** 2).mean(), rel=1e-5)
+
+
+def test_psnr_loss_is_minus_the_mean_psnr_of_the_images():
+    a, b = random(3, 20, 24, 1), random(3, 20, 24, 1)
+    b = a + b * tf.constant([0.02, 0.1, 0.5])[:, None, None, None]
+    expected = np.mean(
+        [peak_signal_noise_ratio(x, y, data_range=1.0) for x, y in zip(a.numpy(), b.numpy(), strict=True)]
+    )
+    assert float(losses.psnr_loss(a, b)) == pytest.approx(-expected, abs=0.05)
+    # A perfect image is worth 50 dB, no more, and has a finite gradient.
+    assert float(losses.psnr_loss(a, a)) == pytest.approx(-50, abs=1e-4)
 
 
 def test_gray_is_repeated():
