@@ -45,8 +45,8 @@ class GridPatchBatches:
 class CriticPairBatches(PairBatches):
     """DeblurGAN's: pairs, and "epsilon" (batch_size, n_critic, 1, 1, 1) for the gradient penalties."""
 
-    def __init__(self, *args, n_critic):
-        super().__init__(*args)
+    def __init__(self, task, normalization, sampling, n_critic):
+        super().__init__([task], normalization, sampling)
         self.n_critic = n_critic
 
     def __call__(self, iteration):
@@ -63,8 +63,8 @@ class CycleBatches(UnpairedBatches):
     random slot and the image that was there is used, or it is used itself and not kept (slot -1).
     """
 
-    def __init__(self, *args, pool_size):
-        super().__init__(*args)
+    def __init__(self, task, normalization, sampling, pool_size):
+        super().__init__([task], normalization, sampling, updates=1, mixed_tasks=True, noise_channels=0)
         self.pool_size = pool_size
 
     def __call__(self, iteration):

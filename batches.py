@@ -4,6 +4,7 @@ Nothing here keeps a running random state: which images, which turns, which nois
 """
 
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 
@@ -61,38 +62,40 @@ def turn(images, rng, rotate, mirror):
     return images
 
 
+class Sampling(NamedTuple):
+    """How images become the samples of a batch.
+
+    Args:
+        batch_size: images of one update over all devices.
+        patch: (height, width) of the crops in pixels.
+        seed: of everything random.
+        no_rotate: names of tasks that are never turned by 90 degrees.
+        mirror: flip images.
+    """
+
+    batch_size: int
+    patch: tuple[int, int]
+    seed: int
+    no_rotate: list[str]
+    mirror: bool
+
+
 class PairBatches:
     """Batches of the cGAN: `batches(iteration)` gives {"x", "y"}, each (batch_size, height, width, 1) float32.
 
     Args:
         tasks: list of `data_utils.Task`; a batch holds them in equal shares.
         normalization: maps raw images to network units.
-        batch_size: images of one iteration over all devices.
-        patch: (height, width) of the crops.
-        seed: of everything random.
-        no_rotate: names of tasks that are never turned by 90 degrees.
-        mirror: flip images.
+        sampling: `Sampling`.
         generated: {task name: (x images, y images)} made by CIN-GAN, in raw units.
         alpha: expected share of generated samples, 0 to 1.
         generated_normalization: of the generated pairs; None for `normalization`. Fitted to them, it keeps an error
             in CIN-GAN's gain from contradicting the real pairs.
     """
 
-    def __init__(
-        self,
-        tasks,
-        normalization,
-        batch_size,
-        patch,
-        seed,
-        no_rotate,
-        mirror,
-        generated=None,
-        alpha=0.0,
-        generated_normalization=None,
-    ):
-        self.tasks, self.normalization, self.batch_size = tasks, normalization, batch_size
-        self.patch, self.seed, self.no_rotate, self.mirror = patch, seed, no_rotate, mirror
+    def __init__(self, tasks, normalization, sampling, generated=None, alpha=0.0, generated_normalization=None):
+        self.tasks, self.normalization = tasks, normalization
+        self.batch_size, self.patch, self.seed, self.no_rotate, self.mirror = sampling
         self.generated, self.alpha = generated or {}, alpha if generated else 0.0
         self.generated_normalization = generated_normalization or normalization
 
@@ -126,18 +129,15 @@ class UnpairedBatches:
     Args:
         tasks: list of `data_utils.Task`.
         normalization: a FixedNormalization.
-        batch_size: images of one update over all devices.
+        sampling: `Sampling`.
         updates: n_critic + 1.
-        patch, seed, no_rotate, mirror: as in PairBatches.
         mixed_tasks: every batch holds all tasks in equal shares; else each iteration draws one task.
         noise_channels: Gaussian noise maps per image; 0 leaves "noise" out.
     """
 
-    def __init__(
-        self, tasks, normalization, batch_size, updates, patch, seed, no_rotate, mirror, mixed_tasks, noise_channels
-    ):
-        self.tasks, self.normalization, self.batch_size, self.updates = tasks, normalization, batch_size, updates
-        self.patch, self.seed, self.no_rotate, self.mirror = patch, seed, no_rotate, mirror
+    def __init__(self, tasks, normalization, sampling, updates, mixed_tasks, noise_channels):
+        self.tasks, self.normalization, self.updates = tasks, normalization, updates
+        self.batch_size, self.patch, self.seed, self.no_rotate, self.mirror = sampling
         self.mixed_tasks, self.noise_channels = mixed_tasks, noise_channels
 
     def __call__(self, iteration):

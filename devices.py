@@ -75,13 +75,7 @@ def start_tensorflow(num_gpu, most=None, workers=False):
         count = len(gpus[:most]) if num_gpu is None else num_gpu
         if count > max(len(gpus), 1):
             raise InputError(f"--num_gpu={num_gpu}: {len(gpus)} GPUs are visible; ask for that many, or 0 for the CPU")
-        tf.config.set_visible_devices(gpus[:count], "GPU")
-        if not gpus[:count]:
-            # One operation after another, each on all cores. Side by side, the order in which AddN sums gradients
-            # depends on which of them was ready to be overwritten, and two runs differ by rounding.
-            tf.config.threading.set_inter_op_parallelism_threads(1)
-        for gpu in gpus[:count]:
-            tf.config.experimental.set_memory_growth(gpu, True)
+        _use(gpus[:count])
         strategy = cluster.make_strategy(count) if several else None
         # The first operation starts the device libraries, which have their say.
         tf.zeros(1)
@@ -94,6 +88,19 @@ def start_tensorflow(num_gpu, most=None, workers=False):
     if count == 1:
         return tf.distribute.get_strategy(), "1 GPU"
     return tf.distribute.MirroredStrategy([f"GPU:{i}" for i in range(count)]), f"{count} GPUs"
+
+
+def _use(gpus):
+    """Show TensorFlow these GPUs alone, or none."""
+    import tensorflow as tf
+
+    tf.config.set_visible_devices(gpus, "GPU")
+    if not gpus:
+        # One operation after another, each on all cores. Side by side, the order in which AddN sums gradients
+        # depends on which of them was ready to be overwritten, and two runs differ by rounding.
+        tf.config.threading.set_inter_op_parallelism_threads(1)
+    for gpu in gpus:
+        tf.config.experimental.set_memory_growth(gpu, True)
 
 
 # CPU instructions that compute in a precision; without them TensorFlow does it in software, several times slower than

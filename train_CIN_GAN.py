@@ -10,7 +10,7 @@ generator update with its n_critic critic updates. Use the generator with train_
 
 import arguments
 import launch
-from batches import UnpairedBatches
+from batches import Sampling, UnpairedBatches
 from errors import InputError, run_script
 from generator_files import Metadata
 from normalization import fit_cin
@@ -51,35 +51,24 @@ def main(args):
     from evaluation import Evaluator
 
     normalization = fit_cin(args.recipe, tasks)
-    batches = UnpairedBatches(
-        tasks,
-        normalization,
-        args.batch_size,
-        args.n_critic + 1,
-        patch,
-        args.seed,
-        args.no_rotate,
-        recipe.mirror,
-        recipe.mixed_tasks,
-        recipe.noise_channels,
+    sampling = Sampling(args.batch_size, patch, args.seed, args.no_rotate, recipe.mirror)
+    updates = args.n_critic + 1
+    batches = UnpairedBatches(tasks, normalization, sampling, updates, recipe.mixed_tasks, recipe.noise_channels)
+    metadata = Metadata(
+        script="CIN-GAN",
+        recipe=args.recipe,
+        tasks=[task.name for task in tasks],
+        normalization=normalization,
+        no_rotate=args.no_rotate,
+        size_multiple=recipe.size_multiple,
+        noise_channels=recipe.noise_channels,
+        margin=2 * recipe.cin_margin,
     )
     with strategy.scope():
         features = launch.load_features(args.vgg_weights) if args.recipe == "paper" else None
         gan = gans.build_cin_gan(args, recipe, len(tasks), features)
-    names = [task.name for task in tasks]
-    metadata = Metadata(
-        "CIN-GAN",
-        args.recipe,
-        names,
-        normalization,
-        args.no_rotate,
-        recipe.size_multiple,
-        recipe.noise_channels,
-        2 * recipe.cin_margin,
-    )
-    defaults = vars(make_parser().parse_args([]))
-    evaluator = Evaluator(tasks, metadata)
-    return launch.run_training(args, defaults, run, strategy, gan, batches, evaluator, recipe.cosine)
+    training = launch.Training(args, run, strategy, gan, Evaluator(tasks, metadata), recipe.cosine)
+    return training.run(batches, make_parser())
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import arguments
 import launch
-from batches import PairBatches
+from batches import PairBatches, Sampling
 from errors import InputError, run_script
 from generator_files import Metadata, read_metadata
 from normalization import fit_cgan
@@ -43,32 +43,26 @@ def main(args):
     import gans
     from evaluation import Evaluator
 
-    generated, generated_normalization = None, None
-    if args.cin_augment:
-        from generated_pairs import generate_pairs
-
-        generated = generate_pairs(args.cin_generator_path, tasks, args.seed)
-        generated_normalization = fit_cgan(args.recipe, tasks, generated)
-    normalization = generated_normalization if generated and args.alpha == 1.0 else fit_cgan(args.recipe, tasks)
-    batches = PairBatches(
-        tasks,
-        normalization,
-        args.batch_size,
-        patch,
-        args.seed,
-        args.no_rotate,
-        recipe.mirror,
-        generated,
-        args.alpha,
-        generated_normalization,
-    )
+    sampling = Sampling(args.batch_size, patch, args.seed, args.no_rotate, recipe.mirror)
+    batches = make_batches(args, tasks, sampling)
     with strategy.scope():
         features = launch.load_features(args.vgg_weights) if args.recipe == "paper" else None
         gan = gans.build_cgan(args, recipe, features)
-    metadata = Metadata("cGAN", args.recipe, names, normalization, args.no_rotate, recipe.size_multiple)
-    defaults = vars(make_parser().parse_args([]))
-    evaluator = Evaluator(tasks, metadata)
-    return launch.run_training(args, defaults, run, strategy, gan, batches, evaluator, recipe.cosine)
+    metadata = Metadata("cGAN", args.recipe, names, batches.normalization, args.no_rotate, recipe.size_multiple)
+    training = launch.Training(args, run, strategy, gan, Evaluator(tasks, metadata), recipe.cosine)
+    return training.run(batches, make_parser())
+
+
+def make_batches(args, tasks, sampling):
+    """Batches of real pairs and, with --cin_augment, of CIN-GAN's, each normalised as it needs."""
+    if not args.cin_augment:
+        return PairBatches(tasks, fit_cgan(args.recipe, tasks), sampling)
+    from generated_pairs import generate_pairs
+
+    generated = generate_pairs(args.cin_generator_path, tasks, args.seed)
+    of_generated = fit_cgan(args.recipe, tasks, generated)
+    normalization = of_generated if args.alpha == 1.0 else fit_cgan(args.recipe, tasks)
+    return PairBatches(tasks, normalization, sampling, generated, args.alpha, of_generated)
 
 
 def check_cin_generator(args, names):

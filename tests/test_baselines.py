@@ -10,6 +10,7 @@ import losses
 import models
 import train_baseline
 from baseline_batches import CycleBatches, GridPatchBatches
+from batches import Sampling
 from data_utils import load_tasks
 from errors import InputError
 from generator_files import read_metadata
@@ -79,9 +80,7 @@ def test_pool_gives_what_the_published_pool_gives():
     """CycleBatches plans, from_pool carries out; a list with the authors' rules says what must come out."""
     size, batch_size = 5, 2
     task = fake_task()
-    batches = CycleBatches(
-        [task], identity(task), batch_size, 1, (16, 16), 3, ["Coded"], False, True, 0, pool_size=size
-    )
+    batches = CycleBatches(task, identity(task), Sampling(batch_size, (16, 16), 3, ["Coded"], False), size)
     variable, reference = tf.Variable(tf.zeros((size, 16, 16, 1))), []
     swapped = 0
     for iteration in range(20):
@@ -192,7 +191,7 @@ def identity(task):
 def test_cyclegan_draws_x_and_y_independently():
     """A sixth of the drawn pairs are of one row, as chance has it: no pairing leaks in."""
     task = fake_task()
-    batches = CycleBatches([task], identity(task), 4, 1, (16, 16), 3, ["Coded"], False, True, 0, pool_size=50)
+    batches = CycleBatches(task, identity(task), Sampling(4, (16, 16), 3, ["Coded"], False), 50)
     drawn = [batches(i) for i in range(150)]
     same = np.mean([x[5, 5] == y[5, 5] for batch in drawn for x, y in zip(batch["x"], batch["y"], strict=True)])
     assert same == pytest.approx(1 / 6, abs=0.05)
