@@ -5,6 +5,7 @@
 
 import json
 import os
+from dataclasses import dataclass
 from pathlib import Path
 
 import h5py
@@ -12,6 +13,7 @@ import numpy as np
 
 import normalization
 from errors import InputError
+from normalization import Normalization
 from run_folder import written_whole
 
 ATTRIBUTE = "microscopygan"
@@ -25,10 +27,13 @@ BUILT_IN_LAYERS = frozenset(
 )
 BUILT_IN = BUILT_IN_LAYERS | {"DTypePolicy", "GlorotUniform", "Zeros", "Ones", "Constant", "__keras_tensor__"}
 MODULES = frozenset([None, "keras", "keras.layers", "keras.initializers", "keras.src.models.functional"])
+# What says how large a layer is, in Keras' configurations.
+SIZES = "filters kernel_size strides size pool_size input_dim output_dim target_shape".split()
 # Far beyond any generator of this project: a file must not be able to fill the memory.
 LARGEST_FILE, LARGEST_NUMBER, LARGEST_KERNEL, MOST_LAYERS = 500e6, 1024, 100_000, 1000
 
 
+@dataclass
 class Metadata:
     """What a generator needs in order to be used on new images.
 
@@ -43,10 +48,17 @@ class Metadata:
         margin: pixels by which images are reflected at their borders before use.
     """
 
-    def __init__(self, script, recipe, tasks, normalization, no_rotate, size_multiple, noise_channels=0, margin=0):
-        self.script, self.recipe, self.tasks, self.normalization = script, recipe, list(tasks), normalization
-        self.no_rotate, self.size_multiple = list(no_rotate), size_multiple
-        self.noise_channels, self.margin = noise_channels, margin
+    script: str
+    recipe: str
+    tasks: list[str]
+    normalization: Normalization
+    no_rotate: list[str]
+    size_multiple: int
+    noise_channels: int = 0
+    margin: int = 0
+
+    def __post_init__(self):
+        self.tasks, self.no_rotate = list(self.tasks), list(self.no_rotate)
 
     def check(self):
         """Raise InputError where a field cannot be true."""
@@ -119,21 +131,29 @@ def read_metadata(path):
     if not isinstance(stored, str) or not isinstance(config, str):
         raise InputError(f"{path}: no generator of MicroscopyGAN; expected a generator.h5 that its training wrote")
     try:
-        config, fields = json.loads(config), json.loads(stored)
-        unknown = _foreign_parts(config)
-        if unknown:
-            raise InputError(f"holds layers that no generator has ({', '.join(sorted(map(str, unknown)))}); not loaded")
-        check_sizes(config["config"]["layers"])
-        if fields.pop("format_version") != FORMAT_VERSION:
-            raise InputError("it was written by another version of this project")
-        fields["normalization"] = normalization.from_json(fields["normalization"])
-        metadata = Metadata(**fields)
-        metadata.check()
-        return metadata
+        _check_layers(json.loads(config))
+        return _parse(json.loads(stored))
     except InputError as failure:
         raise InputError(f"{path}: {failure}") from failure
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as failure:
         raise InputError(f"{path}: damaged generator file ({failure})") from failure
+
+
+def _check_layers(config):
+    """Raise InputError where a model's configuration holds what no generator has."""
+    unknown = _foreign_parts(config)
+    if unknown:
+        raise InputError(f"holds layers that no generator has ({', '.join(sorted(map(str, unknown)))}); not loaded")
+    check_sizes(config["config"]["layers"])
+
+
+def _parse(fields):
+    """The metadata that `Metadata.to_json` described. Raises InputError."""
+    if fields.pop("format_version") != FORMAT_VERSION:
+        raise InputError("it was written by another version of this project")
+    metadata = Metadata(**{**fields, "normalization": normalization.from_json(fields["normalization"])})
+    metadata.check()
+    return metadata
 
 
 def _read_attributes(path):
@@ -167,16 +187,7 @@ def check_sizes(layers):
         raise InputError(f"{len(layers)} layers; no generator has over {MOST_LAYERS}")
     for layer in layers:
         config = layer["config"]
-        for key in (
-            "filters",
-            "kernel_size",
-            "strides",
-            "size",
-            "pool_size",
-            "input_dim",
-            "output_dim",
-            "target_shape",
-        ):
+        for key in SIZES:
             numbers = np.atleast_1d(config.get(key, 1))
             if numbers.max() > LARGEST_NUMBER:
                 raise InputError(f"a layer with {key} {config[key]}; no generator has over {LARGEST_NUMBER}")

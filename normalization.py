@@ -113,6 +113,9 @@ class OwnPercentileNormalization(PercentileNormalization):
         return [self.x_scale(task, image).normalize(image) for image in (x, y)]
 
 
+Normalization = FixedNormalization | PercentileNormalization
+
+
 def from_json(stored):
     """The normalisation that `to_json` described.
 

@@ -23,7 +23,7 @@ class Shared(NamedTuple):
     paper_batch: int
 
 
-def run_script(arguments, log):
+def run_logged(arguments, log):
     """Run a training script; its output goes to the end of `log`.
 
     Raises:
@@ -106,7 +106,7 @@ def seconds_per_iteration(name, shared, tasks):
                 np.save(folder / f"{task.name}_{kind}_test.npy", some[:1])
         few = [*shared.flags, f"--data_dir={folder}", "--images_limit=-1"]
         few += [f"--tasks={tasks[0].name}"] * job.per_task
-        run_script(training_arguments(name, shared._replace(flags=few), job.probe, 0, folder), folder / "log.txt")
+        run_logged(training_arguments(name, shared._replace(flags=few), job.probe, 0, folder), folder / "log.txt")
         run = folder / job.folder / (tasks[0].name if job.per_task else "")
         return seconds_per_logged_iteration(read_log(run))
 

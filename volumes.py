@@ -22,7 +22,7 @@ from errors import InputError
 from image_files import to_dtype
 from run_folder import write_text
 
-BLOCK = 1024  # pixels: side of what one task restores
+BLOCK = 1024  # pixels: side of what a worker restores at once
 SAMPLED = 2**24  # pixels of a plane that its percentiles are taken from at most, on a regular grid
 # Codecs that turn bytes into bytes or numbers. Others, pickle among them, could run code.
 CODECS = frozenset(
@@ -31,7 +31,7 @@ CODECS = frozenset(
 )
 
 
-class Job(NamedTuple):
+class VolumeJob(NamedTuple):
     """What every block of a volume has in common; small, because it travels to every worker."""
 
     generator: str
@@ -48,7 +48,7 @@ class Job(NamedTuple):
 
 
 class Block(NamedTuple):
-    """One task: the plane's index along all but the last two axes, and the first row and column."""
+    """A part of one plane: its index along all but the last two axes, and the first row and column."""
 
     plane: tuple
     top: int
@@ -138,7 +138,7 @@ def make_job(args, partial, dataset, task):
     paths = [str(path.absolute()) for path in (args.generator_path, args.input, partial / "volume.zarr")]
     done = str((partial / "done").absolute())
     options = (args.tile, args.overlap, args.average, args.dtype, args.precision)
-    return Job(*paths, done, dataset, task, *options)
+    return VolumeJob(*paths, done, dataset, task, *options)
 
 
 def prepare(args, partial, job, array, attributes):
@@ -241,7 +241,7 @@ def restore_block(block, job):
     """
     import zarr
 
-    array, apply = zarr.open_group(job.source, mode="r")[job.dataset], load_applier(job.generator, job.precision)
+    array, apply = zarr.open_group(job.source, mode="r")[job.dataset], worker_applier(job.generator, job.precision)
     scales = plane_scales(job, block.plane)
     halo = _aligned(job.overlap)
     rows, columns = (
@@ -264,8 +264,8 @@ def _aligned(pixels):
 
 
 @lru_cache(maxsize=1)
-def load_applier(path, precision):
-    """The generator, once per worker process."""
+def worker_applier(path, precision):
+    """The generator, loaded once per worker process."""
     from restore import load_applier
 
     return load_applier(Path(path), precision=precision)
@@ -281,4 +281,4 @@ def plane_scales(job, plane):
     image = np.asarray(array[(*plane, slice(None, None, step), slice(None, None, step))], np.float32)
     if not np.isfinite(image).all():
         raise InputError(f"{job.source}: plane {plane} holds NaN or infinite values; repair it first")
-    return load_applier(job.generator, job.precision).scales(image, job.task)
+    return worker_applier(job.generator, job.precision).scales(image, job.task)

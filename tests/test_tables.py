@@ -165,7 +165,7 @@ def write_run(run, tasks, iterations, batch_size):
 @pytest.fixture
 def trainings(monkeypatch):
     stand_in = Trainings()
-    monkeypatch.setattr(table_jobs, "run_script", stand_in)
+    monkeypatch.setattr(table_jobs, "run_logged", stand_in)
     monkeypatch.setattr(filters, "has_bm3d", lambda: False)
     return stand_in
 
@@ -272,7 +272,7 @@ def test_ctrl_c_lets_the_training_save(tmp_path, monkeypatch):
 
     threading.Thread(target=press).start()
     with pytest.raises(KeyboardInterrupt):
-        table_jobs.run_script(["slow.py"], tmp_path / "log.txt")
+        table_jobs.run_logged(["slow.py"], tmp_path / "log.txt")
     assert (tmp_path / "saved").exists()
 
 
@@ -280,12 +280,12 @@ def test_a_killed_training_is_named(tmp_path, monkeypatch):
     (tmp_path / "killed.py").write_text("import os, signal\nprint(' 50%|###')\nos.kill(os.getpid(), signal.SIGKILL)")
     monkeypatch.setattr(table_jobs, "SCRIPT_DIR", tmp_path)
     with pytest.raises(InputError, match="ended by SIGKILL"):
-        table_jobs.run_script(["killed.py"], tmp_path / "log.txt")
+        table_jobs.run_logged(["killed.py"], tmp_path / "log.txt")
 
 
 def test_a_script_that_fails_says_its_last_line(tmp_path):
     with pytest.raises(InputError, match=r"^--data_dir=nowhere: no such folder"):
-        table_jobs.run_script(["train_cGAN.py", "--data_dir=nowhere"], tmp_path / "log.txt")
+        table_jobs.run_logged(["train_cGAN.py", "--data_dir=nowhere"], tmp_path / "log.txt")
 
 
 @pytest.mark.parametrize("flags", [["--setting=A"], ["--setting=A", "--seconds=5", "--num_iters=5"]])
