@@ -3,10 +3,13 @@
 `keras.models.load_model("generator.h5")` loads it anywhere, on any Keras backend, without this project.
 """
 
+from __future__ import annotations
+
 import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import h5py
 import numpy as np
@@ -15,6 +18,9 @@ import normalization
 from errors import InputError
 from normalization import Normalization
 from run_folder import written_whole
+
+if TYPE_CHECKING:
+    import keras
 
 ATTRIBUTE = "microscopygan"
 FORMAT_VERSION = 1
@@ -60,7 +66,7 @@ class Metadata:
     def __post_init__(self):
         self.tasks, self.no_rotate = list(self.tasks), list(self.no_rotate)
 
-    def check(self):
+    def check(self) -> None:
         """Raise InputError where a field cannot be true."""
         names = (*self.tasks, *self.no_rotate, self.script, self.recipe)
         numbers = (self.size_multiple, self.noise_channels, self.margin)
@@ -71,14 +77,14 @@ class Metadata:
         if not set(self.tasks) <= set(self.normalization.tasks()):
             raise InputError("damaged generator file (tasks without a normalisation)")
 
-    def to_json(self):
+    def to_json(self) -> str:
         """Text for the HDF5 attribute."""
         return json.dumps(
             {"format_version": FORMAT_VERSION, **vars(self), "normalization": self.normalization.to_json()}
         )
 
 
-def save_generator(model, path, metadata):
+def save_generator(model: keras.Model, path: Path, metadata: Metadata) -> None:
     """Save a generator with its metadata as one HDF5 file, whole or not at all."""
     with written_whole(path) as beside:
         save_keras(model, beside)
@@ -86,7 +92,7 @@ def save_generator(model, path, metadata):
             file.attrs[ATTRIBUTE] = metadata.to_json()
 
 
-def save_keras(model, path):
+def save_keras(model: keras.Model, path: Path) -> None:
     """Save a Keras model as HDF5, without Keras' advice to use its newer format: labs exchange .h5."""
     from absl import logging
 
@@ -113,7 +119,7 @@ def _reserve(path, size):
         os.fsync(file.fileno())
 
 
-def read_metadata(path):
+def read_metadata(path: str | Path) -> Metadata:
     """Read the metadata of a generator without TensorFlow, and check that the file holds only known layers.
 
     Returns:
@@ -177,7 +183,7 @@ def _foreign_parts(config):
     return foreign.union(*map(_foreign_parts, config.values()))
 
 
-def check_sizes(layers):
+def check_sizes(layers: list[dict]) -> None:
     """Raise InputError where a model's layers are larger than any generator's.
 
     Args:
@@ -196,7 +202,7 @@ def check_sizes(layers):
             raise InputError(f"layer {config.get('name')} is larger than any generator's")
 
 
-def load_generator(path):
+def load_generator(path: str | Path) -> tuple[keras.Model, Metadata]:
     """Load model and metadata.
 
     Returns:

@@ -1,17 +1,31 @@
 """What both training scripts do around their GAN: load the data, start the devices, train, evaluate, save."""
 
+from __future__ import annotations
+
+import argparse
 import sys
+from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import cluster
 import data_utils
 from batches import patch_shape
+from data_utils import Task
 from devices import estimate_seconds, is_slow_on_cpu, start_tensorflow
 from errors import InputError
 from generator_files import save_generator, save_keras
+from recipes import Baseline, Recipe
 from run_folder import RunFolder, written_whole
 from run_report import write_report
+
+if TYPE_CHECKING:
+    import keras
+    import tensorflow as tf
+
+    from evaluation import Evaluator
+    from gans import Method
 
 # After a divergence the batches are drawn from another seed, a few times.
 REDRAW, MOST_ROLLBACKS = 1_000_003, 3
@@ -23,7 +37,7 @@ FIXED_BY_RESUME = (
 ).split()
 
 
-def load_tasks(args):
+def load_tasks(args: argparse.Namespace) -> list[Task]:
     """The pair sets that the arguments name; notices are printed. Raises InputError."""
     tasks, notices = data_utils.load_tasks(
         args.data_dir, args.tasks, args.images_limit, args.eval_limit, args.unpaired_limit, args.seed
@@ -36,7 +50,7 @@ def load_tasks(args):
     return tasks
 
 
-def open_run(args, name):
+def open_run(args: argparse.Namespace, name: str) -> RunFolder:
     """The results folder, checked but not yet written to. Raises InputError where it holds an earlier run."""
     run = RunFolder(args.dir / name, args.keep_checkpoints)
     # Several workers would find each other's probe of the lock; the chief takes it later.
@@ -44,7 +58,7 @@ def open_run(args, name):
     return run
 
 
-def choose_patch(tasks, largest, recipe):
+def choose_patch(tasks: list[Task], largest: int | None, recipe: Recipe | Baseline) -> tuple[int, int]:
     """(height, width) of the training patches; it is said where images are cropped."""
     patch = patch_shape(tasks, largest, recipe.size_multiple)
     if any(task.shape != patch for task in tasks):
@@ -52,11 +66,12 @@ def choose_patch(tasks, largest, recipe):
     return patch
 
 
-def start_devices(args, method, patch, gflop_per_image, most_gpus=None):
+def start_devices(
+    args: argparse.Namespace, method: str, patch: tuple[int, int], gflop_per_image: float, most_gpus: int | None = None
+) -> tf.distribute.Strategy:
     """Import TensorFlow, choose devices and precision, say how long a CPU will need.
 
     Args:
-        args: parsed arguments.
         method: what is trained, in words.
         patch: (height, width) of the training patches in pixels.
         gflop_per_image: arithmetic of one 128 x 128 image in one iteration.
@@ -90,7 +105,7 @@ def _warn_of_slow_cpu(args, patch, gflop_per_image):
         print(f"note: {args.num_iters} iterations will take about {hours:.1f} hours on this CPU")
 
 
-def load_features(weights):
+def load_features(weights: str) -> keras.Model:
     """VGG16 features with the filters that `--vgg_weights` names; says which."""
     import vgg
 
@@ -103,15 +118,19 @@ class Training:
     """One training and its results folder: where it starts, what is saved, what happens when it diverges.
 
     Args:
-        args: parsed arguments.
-        run: RunFolder.
         strategy: the strategy that `gan` was built under.
-        gan: a `gans.Method`.
-        evaluator: `evaluation.Evaluator`.
         has_schedule: a learning rate follows `--num_iters`, so that a resumed run may not change it.
     """
 
-    def __init__(self, args, run, strategy, gan, evaluator, has_schedule):
+    def __init__(
+        self,
+        args: argparse.Namespace,
+        run: RunFolder,
+        strategy: tf.distribute.Strategy,
+        gan: Method,
+        evaluator: Evaluator,
+        has_schedule: bool,
+    ):
         self.args, self.folder, self.strategy, self.gan, self.evaluator = args, run, strategy, gan, evaluator
         self.chief = cluster.is_chief(strategy)
         self.start, self.seconds, self.rollbacks = 0, 0.0, 0
@@ -121,7 +140,7 @@ class Training:
         if has_schedule:
             self.state["num_iters"] = args.num_iters
 
-    def run(self, batches, parser):
+    def run(self, batches: Callable[[int], dict], parser: argparse.ArgumentParser) -> int:
         """Train, evaluate and save until the end; print where the generator is.
 
         Args:

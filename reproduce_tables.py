@@ -11,6 +11,8 @@ table_A.md, table_A.json (every score of every image and seed) and table_A.png b
 the same command again goes on where it was stopped, and tries again what failed.
 """
 
+from __future__ import annotations
+
 import argparse
 import json
 import os
@@ -25,6 +27,7 @@ import arguments
 import data_utils
 import filters
 import table_jobs
+from data_utils import Task
 from errors import InputError, run_script
 from run_folder import RunFolder, write_text, written_whole
 from table_rows import JOBS, ROWS, budget, jobs_of
@@ -34,7 +37,7 @@ FIXED = ("setting", "images_limit", "unpaired_limit", "eval_limit", "num_iters",
 FIXED += ("tasks", "vgg_weights", "no_rotate")
 
 
-def make_parser():
+def make_parser() -> argparse.ArgumentParser:
     """The script's arguments."""
     parser = arguments.OneLineParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
@@ -57,7 +60,7 @@ def make_parser():
     return parser
 
 
-def main(args):
+def main(args: argparse.Namespace) -> int:
     """Train what is missing, write the tables; returns the exit code."""
     if args.data_dir is None:
         args.data_dir = data_utils.default_data_dir()
@@ -81,13 +84,13 @@ def main(args):
     return 0
 
 
-def load_tasks(args, seed):
+def load_tasks(args: argparse.Namespace, seed: int) -> tuple[list[Task], list[str]]:
     """The pair sets, split by one seed; (list of `data_utils.Task`, notices). Raises InputError."""
     limits = (args.images_limit, args.eval_limit, args.unpaired_limit)
     return data_utils.load_tasks(args.data_dir, args.tasks, *limits, seed)
 
 
-def open_record(args):
+def open_record(args: argparse.Namespace) -> dict:
     """The table's record: the one in --dir if it was made with the same arguments, else a new one."""
     settings = {key: value for key, value in vars(args).items() if key in FIXED}
     settings = {key: str(value) if isinstance(value, Path) else value for key, value in settings.items()}
@@ -107,13 +110,13 @@ def open_record(args):
     return record
 
 
-def describe_task(task):
+def describe_task(task: Task) -> str:
     """How much data a task has, in words."""
     height, width = task.shape
     return f"{task.name}: {len(task.train_x)} pairs, {len(task.test_x)} test images, {height} x {width} pixels"
 
 
-def describe_machine(num_gpu):
+def describe_machine(num_gpu: int | None) -> str:
     """The hardware in words; `num_gpu` as in the arguments."""
     command = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
     try:
@@ -125,7 +128,7 @@ def describe_machine(num_gpu):
     return ", ".join(gpu for gpu in gpus if gpu) or f"{os.cpu_count()} CPU cores, no GPU"
 
 
-def shared_flags(args):
+def shared_flags(args: argparse.Namespace) -> list[str]:
     """Flags that every training gets."""
     keys = ("images_limit", "unpaired_limit", "eval_limit", "data_dir", "vgg_weights")
     flags = [f"--{key}={getattr(args, key)}" for key in keys if getattr(args, key) is not None]
@@ -133,20 +136,15 @@ def shared_flags(args):
 
 
 class Table:
-    """One table in its folder: the record, the trainings that it needs and their scores.
+    """One table in its folder: the record, the trainings that it needs and their scores."""
 
-    Args:
-        args: parsed arguments.
-        tasks: list of `data_utils.Task`.
-    """
-
-    def __init__(self, args, tasks):
+    def __init__(self, args: argparse.Namespace, tasks: list[Task]):
         self.args, self.setting = args, args.setting
         self.task_names = [task.name for task in tasks]
         self.record = {**open_record(args), "data": "; ".join(describe_task(task) for task in tasks)}
         self.shared = table_jobs.Shared(shared_flags(args), args.num_gpu, args.batch_size)
 
-    def plan_iterations(self, tasks):
+    def plan_iterations(self, tasks: list[Task]) -> dict[str, str]:
         """Fill in record["plan"]: the step of every job, measured, and its iterations.
 
         Returns:
@@ -176,7 +174,7 @@ class Table:
             return self.args.num_iters
         return max(1, int(budget(self.setting, name, self.args.seconds, len(self.task_names)) / step))
 
-    def train_jobs(self, seed, failures):
+    def train_jobs(self, seed: int, failures: dict[str, str]) -> dict[str, str]:
         """Train every job of one seed that is not finished and whose CIN-GAN has not failed.
 
         Returns:
@@ -231,7 +229,7 @@ class Table:
         folder = self._seed_folder(seed) / name / job.folder
         return {task: folder / task if job.per_task else folder for task in self.task_names}
 
-    def score_rows(self, tasks, seed, failures):
+    def score_rows(self, tasks: list[Task], seed: int, failures: dict[str, str]) -> None:
         """Restore the test images with every row of one seed and keep the scores in the record."""
         for row in ROWS[self.setting]:
             cells = self.record["cells"].setdefault(row.job, {})
@@ -275,7 +273,7 @@ class Table:
     def _save_record(self):
         write_text(self.args.dir / f"table_{self.setting}.json", json.dumps(self.record, indent=1) + "\n")
 
-    def write(self, tasks, seed):
+    def write(self, tasks: list[Task], seed: int) -> None:
         """Write the Markdown table, and the picture of one seed."""
         import tables
 

@@ -8,16 +8,20 @@ All layers are shared by the defect types but the conditional instance normalisa
 generator update with its n_critic critic updates. Use the generator with train_cGAN.py --cin_augment=True.
 """
 
+from __future__ import annotations
+
+import argparse
+
 import arguments
 import launch
 from batches import Sampling, UnpairedBatches
 from errors import InputError, run_script
 from generator_files import Metadata
 from normalization import fit_cin
-from recipes import N_CRITIC, RECIPES
+from recipes import N_CRITIC, RECIPES, Recipe
 
 
-def make_parser():
+def make_parser() -> argparse.ArgumentParser:
     """The script's arguments."""
     parser = arguments.recipe_parser(__doc__)
     per_recipe = ", ".join(f"{name}: {count}" for name, count in N_CRITIC.items())
@@ -27,7 +31,7 @@ def make_parser():
     return parser
 
 
-def check_patch(patch, recipe):
+def check_patch(patch: tuple[int, int], recipe: Recipe) -> None:
     """Raise InputError where nearly nothing is left of a patch without its margin."""
     least = 16 + 2 * recipe.cin_margin
     if min(patch) < least:
@@ -37,7 +41,7 @@ def check_patch(patch, recipe):
         )
 
 
-def main(args):
+def main(args: argparse.Namespace) -> int:
     """Train with parsed arguments; returns the exit code."""
     recipe = RECIPES[args.recipe]
     args = arguments.complete(args)

@@ -9,22 +9,26 @@ its generator.h5 for restore.py. --max_seconds is shared by the tasks. --resume 
 finished. One GPU at most is used; for several, choose --tasks for each.
 """
 
+from __future__ import annotations
+
 import argparse
 import importlib.util
+from collections.abc import Callable
 
 import arguments
 import cluster
 import launch
+from data_utils import Task
 from errors import InputError, run_script
 from generator_files import Metadata
-from normalization import OwnPercentileNormalization, fit_cgan, fit_cin
-from recipes import BASELINES
+from normalization import Normalization, OwnPercentileNormalization, fit_cgan, fit_cin
+from recipes import BASELINES, Baseline
 from run_folder import RunFolder
 
 N_CRITIC = 5
 
 
-def make_parser():
+def make_parser() -> argparse.ArgumentParser:
     """The script's arguments."""
     parser = arguments.training_parser(__doc__, BASELINES)
     add = parser.add_argument
@@ -34,7 +38,7 @@ def make_parser():
     return parser
 
 
-def main(args):
+def main(args: argparse.Namespace) -> int:
     """Train every task with parsed arguments; returns the exit code."""
     baseline = BASELINES[args.method]
     check(args)
@@ -58,7 +62,7 @@ def main(args):
     return 0
 
 
-def check(args):
+def check(args: argparse.Namespace) -> None:
     """Raise InputError where arguments, method and machine do not fit."""
     if args.augment and args.method != "care":
         raise InputError("--augment is for --method=care; the others crop and flip as published")
@@ -72,7 +76,7 @@ def check(args):
         raise InputError("--method=care needs csbdeep; pip install -r requirements-baselines.txt")
 
 
-def plan_starts(args, runs):
+def plan_starts(args: argparse.Namespace, runs: list[RunFolder]) -> tuple[list[bool], list[bool]]:
     """Which runs go on and which start anew where there was one, each a list of bools. Raises InputError."""
     if args.resume and not any(run.checkpoints() for run in runs):
         runs[0].check(resume=True, overwrite=args.overwrite)
@@ -84,12 +88,12 @@ def plan_starts(args, runs):
     return resumes, overwrites
 
 
-def importable(name):
+def importable(name: str) -> bool:
     """Whether a package is installed, without importing it."""
     return importlib.util.find_spec(name) is not None
 
 
-def train_task(args, baseline, task, run):
+def train_task(args: argparse.Namespace, baseline: Baseline, task: Task, run: RunFolder) -> int:
     """Train the network of one task; returns the exit code."""
     patch = launch.choose_patch([task], baseline.patch, baseline)
     strategy = launch.start_devices(args, baseline.name, patch, baseline.gflop, most_gpus=1)
@@ -110,14 +114,16 @@ def train_task(args, baseline, task, run):
     return code
 
 
-def fit_normalization(args, task):
+def fit_normalization(args: argparse.Namespace, task: Task) -> Normalization:
     """What each method normalises by: percentiles of each image, or the range of the training images."""
     if args.method == "care":
         return OwnPercentileNormalization([task.name])
     return fit_cin("paper", [task]) if args.method == "cyclegan" else fit_cgan("paper", [task])
 
 
-def make_batches(args, task, normalization, patch):
+def make_batches(
+    args: argparse.Namespace, task: Task, normalization: Normalization, patch: tuple[int, int]
+) -> Callable[[int], dict]:
     """Each method's batches; CycleGAN's x and y are drawn independently, so that no pairing leaks in."""
     import baseline_batches
     from baselines import POOL_SIZE

@@ -9,18 +9,22 @@ Results appear in Microscopy_cGAN_results/ or, with --cin_augment=True, in Micro
 --dir): generator.h5, discriminator.h5, log.csv, samples/, checkpoints/. Restore your images with restore.py.
 """
 
+from __future__ import annotations
+
+import argparse
 from pathlib import Path
 
 import arguments
 import launch
 from batches import PairBatches, Sampling
+from data_utils import Task
 from errors import InputError, run_script
 from generator_files import Metadata, read_metadata
 from normalization import fit_cgan
 from recipes import RECIPES
 
 
-def make_parser():
+def make_parser() -> argparse.ArgumentParser:
     """The script's arguments."""
     parser = arguments.recipe_parser(__doc__)
     add = parser.add_argument
@@ -30,7 +34,7 @@ def make_parser():
     return parser
 
 
-def main(args):
+def main(args: argparse.Namespace) -> int:
     """Train with parsed arguments; returns the exit code."""
     recipe = RECIPES[args.recipe]
     args = arguments.complete(args)
@@ -53,7 +57,7 @@ def main(args):
     return training.run(batches, make_parser())
 
 
-def make_batches(args, tasks, sampling):
+def make_batches(args: argparse.Namespace, tasks: list[Task], sampling: Sampling) -> PairBatches:
     """Batches of real pairs and, with --cin_augment, of CIN-GAN's, each normalised as it needs."""
     if not args.cin_augment:
         return PairBatches(tasks, fit_cgan(args.recipe, tasks), sampling)
@@ -65,7 +69,7 @@ def make_batches(args, tasks, sampling):
     return PairBatches(tasks, normalization, sampling, generated, args.alpha, of_generated)
 
 
-def check_cin_generator(args, names):
+def check_cin_generator(args: argparse.Namespace, names: list[str]) -> None:
     """Raise InputError unless --cin_augment and --cin_generator_path fit together and know the tasks."""
     if not args.cin_augment:
         if args.cin_generator_path:

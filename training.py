@@ -1,9 +1,14 @@
 """The training loop: steps under a strategy, evaluation, checkpoints, exact resume, clean stops."""
 
+from __future__ import annotations
+
+import argparse
 import math
 import signal
 import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import numpy as np
 import tensorflow as tf
@@ -11,6 +16,9 @@ import tensorflow as tf
 from cluster import Agreement
 from errors import InputError
 from progress import progress_bar
+
+if TYPE_CHECKING:
+    from gans import Method
 
 # Mean discriminator loss below which its logits are saturated in float32 and tell the generator nothing.
 COLLAPSED = 1e-6
@@ -20,7 +28,7 @@ class DivergenceError(InputError):
     """A training that cannot get better any more; the message names the loss and the iteration."""
 
 
-def check_losses(losses, done):
+def check_losses(losses: dict[str, float], done: int) -> None:
     """Raise DivergenceError where a mean loss is no finite number, or the discriminator has collapsed."""
     for name, value in losses.items():
         if not math.isfinite(value):
@@ -32,14 +40,16 @@ def check_losses(losses, done):
         )
 
 
-def check_weights(gan, done):
+def check_weights(gan: Method, done: int) -> None:
     """Raise DivergenceError where a weight is not finite: the last update may have done that after a finite loss."""
     for name, network in gan.networks.items():
         if not all(np.isfinite(np.asarray(weight)).all() for weight in network.weights):
             raise DivergenceError(f"training diverged: weights of the {name} are not finite at iteration {done}")
 
 
-def distribute_batches(strategy, batches, start, stop):
+def distribute_batches(
+    strategy: tf.distribute.Strategy, batches: Callable[[int], dict], start: int, stop: int
+) -> tf.distribute.DistributedDataset:
     """Batches of iterations start to stop - 1, prepared ahead and split over the replicas.
 
     Every global batch is cut into equal parts by position, so a run's images do not depend on the number of replicas.
@@ -67,7 +77,7 @@ def distribute_batches(strategy, batches, start, stop):
     return strategy.distribute_datasets_from_function(make_dataset)
 
 
-def compile_step(strategy, gan):
+def compile_step(strategy: tf.distribute.Strategy, gan: Method) -> Callable:
     """One iteration as a compiled function of (iteration, batch), giving the losses averaged over the replicas."""
 
     @tf.function
@@ -100,7 +110,7 @@ class StopSignal:
         signal.signal(number, signal.SIG_DFL)
 
     @property
-    def exit_code(self):
+    def exit_code(self) -> int:
         """The shell's convention: 128 + the signal's number; 0 where none came."""
         return 128 + self.number if self.number else 0
 
@@ -111,12 +121,12 @@ class LossMeans:
     def __init__(self):
         self.totals, self.count = {}, 0
 
-    def add(self, losses):
+    def add(self, losses: dict[str, tf.Tensor]) -> None:
         """Add the losses of one iteration."""
         self.totals = {name: self.totals.get(name, 0.0) + value for name, value in losses.items()}
         self.count += 1
 
-    def means(self):
+    def means(self) -> dict[str, float]:
         """Waits for the device, which runs behind the host."""
         return {name: float(total) / max(self.count, 1) for name, total in self.totals.items()}
 
@@ -128,15 +138,15 @@ class TrainingClock:
         seconds: of training before a resume.
     """
 
-    def __init__(self, seconds):
+    def __init__(self, seconds: float):
         self._began = time.monotonic() - seconds
 
-    def seconds(self):
+    def seconds(self) -> float:
         """Seconds of training so far."""
         return time.monotonic() - self._began
 
     @contextmanager
-    def stopped(self):
+    def stopped(self) -> Iterator[None]:
         """Stand still for a block."""
         began = time.monotonic()
         yield
@@ -152,20 +162,20 @@ class Progress:
         batch_size: images per iteration.
     """
 
-    def __init__(self, start, num_iters, batch_size):
+    def __init__(self, start: int, num_iters: int, batch_size: int):
         self.start, self.num_iters, self.batch_size = start, num_iters, batch_size
         self._began, self._shown = time.monotonic(), 0.0
         self.bar = progress_bar(total=num_iters, initial=start, unit="it")
 
-    def elapsed(self):
+    def elapsed(self) -> float:
         """Seconds since the start."""
         return time.monotonic() - self._began
 
-    def is_due(self, done):
+    def is_due(self, done: int) -> bool:
         """Whether it is time to fetch the losses and show them."""
         return self.elapsed() - self._shown > 0.5 or done == self.num_iters
 
-    def show(self, done, losses):
+    def show(self, done: int, losses: dict[str, float]) -> None:
         """Write the losses and the speed beside the bar."""
         self._shown = self.elapsed()
         shown = [f"{name} {value:.3g}" for name, value in losses.items() if not name.startswith("gradient_")]
@@ -177,7 +187,6 @@ class Loop:
     """Iterations under a strategy, with evaluations and saves on the way and at the end.
 
     Args:
-        gan: a `gans.Method`.
         batches: callable from the iteration to the global batch; has `batch_size`.
         strategy: the tf.distribute strategy that `gan` was built under.
         limits: has num_iters, max_seconds, eval_every and save_every.
@@ -185,13 +194,21 @@ class Loop:
         save: called with (finished iterations, seconds of training alone).
     """
 
-    def __init__(self, gan, batches, strategy, limits, evaluate, save):
+    def __init__(
+        self,
+        gan: Method,
+        batches: Callable[[int], dict],
+        strategy: tf.distribute.Strategy,
+        limits: argparse.Namespace,
+        evaluate: Callable[[int, dict[str, float], float], None],
+        save: Callable[[int, float], None],
+    ):
         self.gan, self.batches, self.strategy, self.limits = gan, batches, strategy, limits
         self.evaluate, self.save = evaluate, save
         self.agreement, self.means = Agreement(strategy), LossMeans()
         self.evaluated = self.saved = None
 
-    def run(self, start, trained):
+    def run(self, start: int, trained: float) -> tuple[int, int]:
         """Train on from `start` finished iterations, which took `trained` seconds.
 
         Returns:
