@@ -15,7 +15,7 @@ from data_utils import Task
 from normalization import FixedNormalization, Normalization
 
 # One independent random stream per purpose.
-STREAM_EPOCH, STREAM_PAIR, STREAM_UNPAIRED, STREAM_GENERATE = range(4)
+STREAM_EPOCH, STREAM_PAIR, STREAM_UNPAIRED = range(3)
 
 
 def patch_shape(tasks: list[Task], largest: int | None, multiple: int) -> tuple[int, int]:

@@ -90,13 +90,10 @@ def start_tensorflow(
         tf.zeros(1)
     if several:
         return strategy, cluster.describe(strategy, f"{count} GPUs" if count else "the CPU")
-    if count == 1 and not gpus:
-        return tf.distribute.get_strategy(), "the CPU (--num_gpu=1, but no GPU is visible)"
-    if count == 0:
-        return tf.distribute.get_strategy(), "the CPU"
-    if count == 1:
-        return tf.distribute.get_strategy(), "1 GPU"
-    return tf.distribute.MirroredStrategy([f"GPU:{i}" for i in range(count)]), f"{count} GPUs"
+    if count > 1:
+        return tf.distribute.MirroredStrategy([f"GPU:{i}" for i in range(count)]), f"{count} GPUs"
+    missing = " (--num_gpu=1, but no GPU is visible)" if count and not gpus else ""
+    return tf.distribute.get_strategy(), "1 GPU" if count and gpus else f"the CPU{missing}"
 
 
 def _use(gpus):

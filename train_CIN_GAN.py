@@ -15,9 +15,10 @@ import argparse
 import arguments
 import launch
 from batches import Sampling, UnpairedBatches
+from data_utils import Task
 from errors import InputError, run_script
 from generator_files import Metadata
-from normalization import fit_cin
+from normalization import FixedNormalization, fit_cin
 from recipes import N_CRITIC, RECIPES, Recipe
 
 
@@ -58,7 +59,19 @@ def main(args: argparse.Namespace) -> int:
     sampling = Sampling(args.batch_size, patch, args.seed, args.no_rotate, recipe.mirror)
     updates = args.n_critic + 1
     batches = UnpairedBatches(tasks, normalization, sampling, updates, recipe.mixed_tasks, recipe.noise_channels)
-    metadata = Metadata(
+    with strategy.scope():
+        features = launch.load_features(args.vgg_weights) if args.recipe == "paper" else None
+        gan = gans.build_cin_gan(args, recipe, len(tasks), features)
+    evaluator = Evaluator(tasks, make_metadata(args, recipe, tasks, normalization))
+    training = launch.Training(args, run, strategy, gan, evaluator, recipe.cosine)
+    return training.run(batches, make_parser())
+
+
+def make_metadata(
+    args: argparse.Namespace, recipe: Recipe, tasks: list[Task], normalization: FixedNormalization
+) -> Metadata:
+    """What the generator's use needs."""
+    return Metadata(
         script="CIN-GAN",
         recipe=args.recipe,
         tasks=[task.name for task in tasks],
@@ -68,11 +81,6 @@ def main(args: argparse.Namespace) -> int:
         noise_channels=recipe.noise_channels,
         margin=2 * recipe.cin_margin,
     )
-    with strategy.scope():
-        features = launch.load_features(args.vgg_weights) if args.recipe == "paper" else None
-        gan = gans.build_cin_gan(args, recipe, len(tasks), features)
-    training = launch.Training(args, run, strategy, gan, Evaluator(tasks, metadata), recipe.cosine)
-    return training.run(batches, make_parser())
 
 
 if __name__ == "__main__":
