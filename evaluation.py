@@ -34,7 +34,7 @@ class Evaluator:
         self._input_scores = {}
 
     def bind(self, gan: Method, run: RunFolder) -> Callable[[int, dict[str, float], float], None]:
-        """Scores `gan.released` into the run folder; returns what `training.train` calls."""
+        """Scores `gan.released` into the run folder; returns what `training.Loop` calls."""
         import tensorflow as tf
 
         # Compiled: a paper generator is a third faster than layer by layer, and the loop calls it often.
