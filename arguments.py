@@ -13,7 +13,14 @@ from recipes import NO_ROTATE, RECIPES, Baseline, Recipe
 
 
 class OneLineParser(argparse.ArgumentParser):
-    """An ArgumentParser whose errors are one line, `error: ...`, with exit code 2."""
+    """An ArgumentParser whose errors are one line, `error: ...`, with exit code 2.
+
+    Args:
+        description: the script's docstring, shown as it is.
+    """
+
+    def __init__(self, description: str, formatter_class: type = argparse.RawDescriptionHelpFormatter):
+        super().__init__(description=description, formatter_class=formatter_class)
 
     def error(self, message: str) -> NoReturn:
         print(f"error: {message} (see --help)", file=sys.stderr)
@@ -87,7 +94,7 @@ def training_parser(usage: str, methods: Mapping[str, Recipe | Baseline]) -> One
         usage: the script's docstring.
         methods: {name: recipe or baseline with a batch_size}.
     """
-    parser = OneLineParser(description=usage, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = OneLineParser(usage)
     add = parser.add_argument
     size = ", ".join(f"{name}: {method.batch_size}" for name, method in methods.items())
     add("--batch_size", type=integer(1), help=f"images per iteration over all devices (default: {size})")

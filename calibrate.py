@@ -31,7 +31,7 @@ LEVELS = {50: 0.674, 80: 1.282, 95: 1.960}  # half-widths of normal intervals, i
 
 def make_parser() -> argparse.ArgumentParser:
     """The script's arguments."""
-    parser = OneLineParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = OneLineParser(__doc__)
     add = parser.add_argument
     add("--generator_path", type=Path, required=True, help="generator.h5 of a training")
     add("--input", type=Path, required=True, help="defective images that were set aside: file or folder")
@@ -83,7 +83,7 @@ def measure(
 
     deviations, errors = [], []
     for image, truth in zip(x, y, strict=True):
-        span = float(np.subtract(*np.percentile(image, [99.8, 2]))) or 1.0
+        span = trust.image_span(image)
         outputs = trust.passes(apply, dropout, image, task, count, None, 64)
         mean = outputs.mean(axis=0)
         gain, offset = np.polyfit(truth.ravel(), mean.ravel(), 1)

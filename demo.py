@@ -34,7 +34,7 @@ GENERATORS = {"without CIN-GAN": "Microscopy_cGAN_results", "with CIN-GAN": "Mic
 
 def make_parser() -> argparse.ArgumentParser:
     """The script's arguments."""
-    parser = OneLineParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = OneLineParser(__doc__)
     parser.add_argument("--dir", type=Path, default=Path("demo_results"), help="results folder (default: demo_results)")
     return parser
 

@@ -30,7 +30,7 @@ class Evaluator:
 
     def __init__(self, tasks: list[Task], metadata: Metadata):
         self.tasks, self.metadata = tasks, metadata
-        self.makes_defects = metadata.script == "CIN-GAN"
+        self.makes_defects = metadata.makes_defects
         self._input_scores = {}
 
     def bind(self, gan: Method, run: RunFolder) -> Callable[[int, dict[str, float], float], None]:

@@ -41,7 +41,7 @@ SMALLEST, HALO = 96, 32  # pixels: smallest image, and what is left out at the b
 
 def make_parser() -> argparse.ArgumentParser:
     """The script's arguments."""
-    parser = OneLineParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = OneLineParser(__doc__)
     add = parser.add_argument
     add("--generator_path", type=Path, required=True, help="generator.h5 of train_cGAN.py or train_baseline.py")
     add("--format", choices=list(SUFFIXES), required=True)
@@ -75,7 +75,7 @@ def main(args: argparse.Namespace) -> int:
 
 def check(args: argparse.Namespace, metadata: Metadata) -> None:
     """Raise InputError where arguments and generator do not fit."""
-    if metadata.script == "CIN-GAN":
+    if metadata.makes_defects:
         raise InputError(f"{args.generator_path} makes defects; export is for generators that restore")
     if args.output.suffix.lower() != SUFFIXES[args.format]:
         wanted = SUFFIXES[args.format] or "no suffix: a folder"
@@ -87,7 +87,7 @@ def check(args: argparse.Namespace, metadata: Metadata) -> None:
     if args.sample is None:
         raise InputError("--format=bioimageio needs --sample=IMAGE, a defective image as those in use")
     find_images(args.sample)
-    if metadata.normalization.kind == "fixed" and args.task is None and len(metadata.tasks) > 1:
+    if metadata.needs_task and args.task is None:
         raise InputError(f"--format=bioimageio needs --task, one of {', '.join(metadata.tasks)}")
     if args.task is not None and args.task not in metadata.tasks:
         raise InputError(f"--task={args.task}: {args.generator_path} knows {', '.join(metadata.tasks)}")

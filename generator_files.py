@@ -66,6 +66,16 @@ class Metadata:
     def __post_init__(self):
         self.tasks, self.no_rotate = list(self.tasks), list(self.no_rotate)
 
+    @property
+    def makes_defects(self) -> bool:
+        """Whether it is CIN-GAN's, which makes x from y; others restore."""
+        return self.script == "CIN-GAN"
+
+    @property
+    def needs_task(self) -> bool:
+        """Whether one must say which task an image is of: its scale depends on it."""
+        return self.normalization.kind == "fixed" and len(self.tasks) > 1
+
     def check(self) -> None:
         """Raise InputError where a field cannot be true."""
         names = (*self.tasks, *self.no_rotate, self.script, self.recipe)
@@ -226,7 +236,7 @@ def load_generator(path: str | Path) -> tuple[keras.Model, Metadata]:
 def _check_model(path, model, metadata):
     """Raise InputError unless the model maps images to images of one channel, and its weights are numbers."""
     expected = [1]
-    if metadata.script == "CIN-GAN":
+    if metadata.makes_defects:
         expected = [1, "task", *[metadata.noise_channels] * bool(metadata.noise_channels)]
     received = [t.shape[-1] if len(t.shape) == 4 else "task" if len(t.shape) == 2 else t.shape for t in model.inputs]
     outputs = [tuple(tensor.shape) for tensor in model.outputs]

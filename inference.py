@@ -28,7 +28,7 @@ class Applier:
 
     def __init__(self, model: Callable, metadata: Metadata, seed: int = 0):
         self.model, self.metadata, self.seed = model, metadata, seed
-        self.makes_defects = metadata.script == "CIN-GAN"
+        self.makes_defects = metadata.makes_defects
 
     def __call__(
         self,

@@ -6,7 +6,6 @@ import argparse
 import sys
 from collections.abc import Callable
 from contextlib import nullcontext
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import cluster
@@ -17,7 +16,7 @@ from devices import estimate_seconds, is_slow_on_cpu, start_tensorflow
 from errors import InputError
 from generator_files import save_generator, save_keras
 from recipes import Baseline, Recipe
-from run_folder import RunFolder, written_whole
+from run_folder import RunFolder, json_values, written_whole
 from run_report import write_report
 
 if TYPE_CHECKING:
@@ -135,8 +134,7 @@ class Training:
         self.chief = cluster.is_chief(strategy)
         self.start, self.seconds, self.rollbacks = 0, 0.0, 0
         state = {key: getattr(args, key) for key in FIXED_BY_RESUME if hasattr(args, key)}
-        self.state = {key: str(value) if isinstance(value, Path) else value for key, value in state.items()}
-        self.state["tasks"] = evaluator.metadata.tasks
+        self.state = {**json_values(state), "tasks": evaluator.metadata.tasks}
         if has_schedule:
             self.state["num_iters"] = args.num_iters
 
@@ -165,8 +163,7 @@ class Training:
 
     def _tell_how_to_use(self, done):
         metadata, generator = self.evaluator.metadata, self.folder / "generator.h5"
-        needs_task = metadata.normalization.kind == "fixed" and len(metadata.tasks) > 1
-        flag = " --task=NAME" if needs_task else ""
+        flag = " --task=NAME" if metadata.needs_task else ""
         print(f"how it went: {self.folder / 'report.html'}")
         print(f"{generator} is ready after {done} iterations; use it on your own images:")
         print(f"  python restore.py --generator_path={generator} --input=IMAGE.tif --output=RESULT.tif{flag}")

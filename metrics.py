@@ -65,16 +65,15 @@ def _psnr_ssim(image, y, data_range):
     }
 
 
-def mean_scores(restored_images: Iterable[np.ndarray], y_images: Iterable[np.ndarray]) -> dict[str, float]:
-    """Mean of both metrics over pairs of images.
+def both_metrics(restored: np.ndarray, y: np.ndarray) -> dict[str, float]:
+    """{"affine_psnr", "affine_ssim", "affine_nrmse", "paper_psnr", "paper_ssim"} of one pair of images."""
+    scores = {"affine": affine_metric(restored, y), "paper": paper_metric(restored, y)}
+    return {f"{metric}_{key}": value for metric, row in scores.items() for key, value in row.items()}
 
-    Returns:
-        {"affine_psnr", "affine_ssim", "affine_nrmse", "paper_psnr", "paper_ssim"}.
-    """
-    rows = []
-    for restored, y in zip(restored_images, y_images, strict=True):
-        scores = {"affine": affine_metric(restored, y), "paper": paper_metric(restored, y)}
-        rows.append({f"{metric}_{key}": value for metric, row in scores.items() for key, value in row.items()})
+
+def mean_scores(restored_images: Iterable[np.ndarray], y_images: Iterable[np.ndarray]) -> dict[str, float]:
+    """Means of `both_metrics` over pairs of images, under the same names."""
+    rows = [both_metrics(restored, y) for restored, y in zip(restored_images, y_images, strict=True)]
     return {key: float(np.mean([row[key] for row in rows])) for key in rows[0]}
 
 

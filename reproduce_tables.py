@@ -29,7 +29,7 @@ import filters
 import table_jobs
 from data_utils import Task
 from errors import InputError, run_script
-from run_folder import RunFolder, write_text, written_whole
+from run_folder import RunFolder, json_values, write_text, written_whole
 from table_rows import JOBS, ROWS, budget, jobs_of
 
 # Arguments that change what a cell means: a folder's cells must agree in them.
@@ -39,7 +39,7 @@ FIXED += ("tasks", "vgg_weights", "no_rotate")
 
 def make_parser() -> argparse.ArgumentParser:
     """The script's arguments."""
-    parser = arguments.OneLineParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = arguments.OneLineParser(__doc__)
     add = parser.add_argument
     add("--setting", choices=list(ROWS), required=True, help="A: few real pairs; B: no pairs")
     length = parser.add_mutually_exclusive_group(required=True)
@@ -92,8 +92,7 @@ def load_tasks(args: argparse.Namespace, seed: int) -> tuple[list[Task], list[st
 
 def open_record(args: argparse.Namespace) -> dict:
     """The table's record: the one in --dir if it was made with the same arguments, else a new one."""
-    settings = {key: value for key, value in vars(args).items() if key in FIXED}
-    settings = {key: str(value) if isinstance(value, Path) else value for key, value in settings.items()}
+    settings = json_values({key: value for key, value in vars(args).items() if key in FIXED})
     path = args.dir / f"table_{args.setting}.json"
     if not path.is_file() and (path.parent / f"table_{args.setting}_runs").exists():
         raise InputError(f"{path.parent} holds trainings of a table, but not its {path.name}; choose another --dir")

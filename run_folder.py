@@ -47,6 +47,11 @@ def write_text(path: str | Path, text: str) -> None:
         beside.write_text(text, encoding="utf-8")
 
 
+def json_values(values: Mapping) -> dict:
+    """The same values as JSON holds them: paths become text."""
+    return {key: str(value) if isinstance(value, Path) else value for key, value in values.items()}
+
+
 class RunFolder:
     """Reads and writes one results folder.
 
@@ -123,7 +128,7 @@ class RunFolder:
 
     def write_args(self, args: argparse.Namespace, defaults: Mapping) -> None:
         """Save all arguments, which of them are not defaults, versions and the git commit as args.json."""
-        arguments = {key: str(value) if isinstance(value, Path) else value for key, value in vars(args).items()}
+        arguments = json_values(vars(args))
         record = {
             "arguments": arguments,
             "not_default": sorted(key for key, value in arguments.items() if value != defaults.get(key)),

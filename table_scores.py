@@ -13,7 +13,7 @@ from data_utils import Task
 from devices import start_tensorflow
 from errors import InputError
 from generator_files import load_generator
-from metrics import affine_metric, paper_metric
+from metrics import both_metrics
 from table_jobs import read_log, seconds_per_logged_iteration
 from table_rows import Row
 
@@ -28,9 +28,7 @@ def score_images(restored: Iterable[np.ndarray], task: Task) -> list[dict]:
     for image, y, row in zip(restored, task.test_y, task.test_y.rows, strict=True):
         if not np.isfinite(image).all():
             raise InputError("restored images hold NaN or infinite values: the training diverged")
-        scores = {"affine": affine_metric(image, y), "paper": paper_metric(image, y)}
-        scores = {f"{name}_{key}": value for name, values in scores.items() for key, value in values.items()}
-        rows.append({"row": int(row), **scores})
+        rows.append({"row": int(row), **both_metrics(image, y)})
     return rows
 
 

@@ -78,7 +78,7 @@ def check_cin_generator(args: argparse.Namespace, names: list[str]) -> None:
     if args.cin_generator_path is None:
         raise InputError("--cin_augment=True needs --cin_generator_path=CIN-GAN_results/generator.h5")
     metadata = read_metadata(args.cin_generator_path)
-    if metadata.script != "CIN-GAN":
+    if not metadata.makes_defects:
         raise InputError(f"{args.cin_generator_path} restores images; expected the generator.h5 of train_CIN_GAN.py")
     missing = [name for name in names if name not in metadata.tasks]
     if missing:

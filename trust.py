@@ -29,7 +29,7 @@ CONTRADICTED = 4.0  # deviations; chance alone passes them in 6 of 100,000 windo
 class Calibration(NamedTuple):
     """The error's deviation as a function of the passes' deviation: sqrt(floor^2 + (slope * passes)^2).
 
-    Both numbers belong to intensities in units of the image's own span (99.8 minus 2 percentiles of x).
+    Both numbers belong to intensities in units of the image's own span (`image_span` of x).
     """
 
     floor: float
@@ -38,6 +38,11 @@ class Calibration(NamedTuple):
     def error(self, deviation: np.ndarray) -> np.ndarray:
         """Deviation of the error, from that of the passes."""
         return np.sqrt(self.floor**2 + (self.slope * deviation) ** 2)
+
+
+def image_span(image: np.ndarray) -> float:
+    """The 99.8 percentile minus the 2 percentile of an image, in its units; 1 where they are equal."""
+    return float(np.subtract(*np.percentile(image, [99.8, 2]))) or 1.0
 
 
 def passes(

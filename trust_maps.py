@@ -36,7 +36,7 @@ class UncertaintyReport:
             outputs = trust.passes(self.apply, self.dropout, x, self.task, args.uncertainty, args.tile, args.overlap)
             deviation = trust.disagreement(outputs)
             if self.calibration:
-                span = float(np.subtract(*np.percentile(x, [99.8, 2]))) or 1.0
+                span = trust.image_span(x)
                 deviation = span * self.calibration.error(deviation / span)
             maps.append(deviation)
         write_image(target, source, np.stack(maps).astype(np.float32))
@@ -82,7 +82,7 @@ def make_check(args: argparse.Namespace, metadata: Metadata, task: str | None) -
     if args.cin_generator_path is None or task is None:
         raise InputError("--check needs --cin_generator_path=CIN-GAN_results/generator.h5 and --task=NAME")
     cin = read_metadata(args.cin_generator_path)
-    if cin.script != "CIN-GAN" or task not in cin.tasks:
+    if not cin.makes_defects or task not in cin.tasks:
         raise InputError(f"{args.cin_generator_path}: expected a CIN-GAN's generator that knows {task}")
     if not cin.noise_channels:
         raise InputError(f"{args.cin_generator_path} makes no noise (recipe paper): what it allows cannot be told")

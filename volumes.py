@@ -74,7 +74,7 @@ class Block(NamedTuple):
 def restore_volume(args: argparse.Namespace, metadata: Metadata, task: str | None) -> int:
     """Restore the OME-Zarr volume --input to --output; returns the exit code. Raises InputError."""
     _require()
-    if metadata.script == "CIN-GAN":
+    if metadata.makes_defects:
         raise InputError("--input=*.zarr is for generators that restore; make defects from .npy or TIFF files")
     group, attributes, dataset = open_volume(args.input)
     array = group[dataset]
