@@ -1,22 +1,33 @@
 """The flags that both training scripts share. No TensorFlow: `--help` and mistakes answer at once."""
 
+from __future__ import annotations
+
 import argparse
 import sys
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import NoReturn
 
 from data_utils import EVAL_LIMIT
-from recipes import NO_ROTATE, RECIPES
+from recipes import NO_ROTATE, RECIPES, Baseline, Recipe
 
 
 class OneLineParser(argparse.ArgumentParser):
-    """An ArgumentParser whose errors are one line, `error: ...`, with exit code 2."""
+    """An ArgumentParser whose errors are one line, `error: ...`, with exit code 2.
 
-    def error(self, message):
+    Args:
+        description: the script's docstring, shown as it is.
+    """
+
+    def __init__(self, description: str, formatter_class: type = argparse.RawDescriptionHelpFormatter):
+        super().__init__(description=description, formatter_class=formatter_class)
+
+    def error(self, message: str) -> NoReturn:
         print(f"error: {message} (see --help)", file=sys.stderr)
         sys.exit(2)
 
 
-def boolean(text):
+def boolean(text: str) -> bool:
     """True or False from its name; `type=bool` would read "False" as True."""
     names = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
     if text.lower() not in names:
@@ -24,7 +35,7 @@ def boolean(text):
     return names[text.lower()]
 
 
-def integer(minimum, also=()):
+def integer(minimum: int, also: tuple[int, ...] = ()) -> Callable[[str], int]:
     """A parser of whole numbers that are at least `minimum`, or one of `also`."""
 
     def parse(text):
@@ -40,7 +51,7 @@ def integer(minimum, also=()):
     return parse
 
 
-def share(text):
+def share(text: str) -> float:
     """A number from 0 to 1."""
     try:
         value = float(text)
@@ -51,7 +62,7 @@ def share(text):
     return value
 
 
-def seconds(text):
+def seconds(text: str) -> float:
     """A positive number of seconds."""
     try:
         value = float(text)
@@ -62,12 +73,12 @@ def seconds(text):
     return value
 
 
-def names(text):
+def names(text: str) -> list[str]:
     """Names separated by commas; an empty text is no name."""
     return [name for name in text.split(",") if name]
 
 
-def recipe_parser(usage):
+def recipe_parser(usage: str) -> OneLineParser:
     """A parser with the flags of the two published scripts; `usage` is the script's docstring."""
     parser = training_parser(usage, RECIPES)
     choices = list(RECIPES)
@@ -76,14 +87,14 @@ def recipe_parser(usage):
     return parser
 
 
-def training_parser(usage, methods):
+def training_parser(usage: str, methods: Mapping[str, Recipe | Baseline]) -> OneLineParser:
     """A parser with the flags of every training script.
 
     Args:
         usage: the script's docstring.
         methods: {name: recipe or baseline with a batch_size}.
     """
-    parser = OneLineParser(description=usage, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = OneLineParser(usage)
     add = parser.add_argument
     size = ", ".join(f"{name}: {method.batch_size}" for name, method in methods.items())
     add("--batch_size", type=integer(1), help=f"images per iteration over all devices (default: {size})")
@@ -116,7 +127,7 @@ def training_parser(usage, methods):
     return parser
 
 
-def complete(args):
+def complete(args: argparse.Namespace) -> argparse.Namespace:
     """Fill in what depends on the recipe."""
     recipe = RECIPES[args.recipe]
     args.batch_size = args.batch_size or recipe.batch_size

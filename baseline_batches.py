@@ -1,10 +1,14 @@
 """Batches of the baselines, pure functions of seed and iteration like those of `batches.py`; one task each."""
 
+from __future__ import annotations
+
 import itertools
 
 import numpy as np
 
-from batches import PairBatches, UnpairedBatches, epoch_row
+from batches import PairBatches, Sampling, UnpairedBatches, epoch_row
+from data_utils import Task
+from normalization import Normalization
 
 STREAM_EPSILON, STREAM_POOL = 10, 11  # beside the streams of batches.py
 
@@ -15,21 +19,20 @@ class GridPatchBatches:
     `batches(iteration)` gives {"x", "y"}, each (batch_size, height, width, 1) float32.
 
     Args:
-        task: a `data_utils.Task`.
         normalization: maps raw images to network units.
         batch_size: patches of one iteration.
         patch: (height, width) of the patches in pixels.
         seed: of the order.
     """
 
-    def __init__(self, task, normalization, batch_size, patch, seed):
+    def __init__(self, task: Task, normalization: Normalization, batch_size: int, patch: tuple[int, int], seed: int):
         self.task, self.normalization, self.batch_size = task, normalization, batch_size
         self.patch, self.seed = patch, seed
         # Side by side, the last one moved to the image's end.
         starts = [[*range(0, size - side, side), size - side] for size, side in zip(task.shape, patch, strict=True)]
         self.corners = list(itertools.product(*starts))
 
-    def __call__(self, iteration):
+    def __call__(self, iteration: int) -> dict[str, np.ndarray]:
         draws = range(iteration * self.batch_size, (iteration + 1) * self.batch_size)
         x, y = (np.stack(patches)[..., None] for patches in zip(*map(self._pair, draws), strict=True))
         return {"x": x, "y": y}
@@ -45,11 +48,11 @@ class GridPatchBatches:
 class CriticPairBatches(PairBatches):
     """DeblurGAN's: pairs, and "epsilon" (batch_size, n_critic, 1, 1, 1) for the gradient penalties."""
 
-    def __init__(self, *args, n_critic):
-        super().__init__(*args)
+    def __init__(self, task: Task, normalization: Normalization, sampling: Sampling, n_critic: int):
+        super().__init__([task], normalization, sampling)
         self.n_critic = n_critic
 
-    def __call__(self, iteration):
+    def __call__(self, iteration: int) -> dict[str, np.ndarray]:
         rng = np.random.default_rng([self.seed, STREAM_EPSILON, iteration])
         epsilon = rng.random((self.batch_size, self.n_critic, 1, 1, 1), np.float32)
         return {**super().__call__(iteration), "epsilon": epsilon}
@@ -63,11 +66,11 @@ class CycleBatches(UnpairedBatches):
     random slot and the image that was there is used, or it is used itself and not kept (slot -1).
     """
 
-    def __init__(self, *args, pool_size):
-        super().__init__(*args)
+    def __init__(self, task: Task, normalization: Normalization, sampling: Sampling, pool_size: int):
+        super().__init__([task], normalization, sampling, updates=1, mixed_tasks=True, noise_channels=0)
         self.pool_size = pool_size
 
-    def __call__(self, iteration):
+    def __call__(self, iteration: int) -> dict[str, np.ndarray]:
         images = super().__call__(iteration)
         rng = np.random.default_rng([self.seed, STREAM_POOL, iteration])
         number = iteration * self.batch_size + np.arange(self.batch_size)[:, None]

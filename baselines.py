@@ -4,8 +4,13 @@ CARE's network and loss are csbdeep's own. DeblurGAN and CycleGAN use the networ
 are theirs: the paper's generator is DeblurGAN's, and both papers judge with a PatchGAN.
 """
 
+from __future__ import annotations
+
+import argparse
 import contextlib
 import io
+from collections.abc import Callable
+from types import ModuleType
 
 import keras
 import tensorflow as tf
@@ -14,6 +19,7 @@ from keras import layers
 import gans
 import losses
 import models
+from recipes import Baseline
 
 DEBLUR_WEIGHTS = {"content": 100.0, "wasserstein": 1.0}  # arXiv 1711.07064, section 3.1
 CYCLE_WEIGHT, IDENTITY_WEIGHT = 10.0, 5.0  # arXiv 1703.10593, section 5.2: identity is half of cycle
@@ -23,12 +29,12 @@ POOL_SIZE = 50
 class CARE(gans.Method):
     """Content-aware restoration (Weigert et al. 2018): a U-Net trained on pairs with csbdeep's loss, no GAN."""
 
-    def __init__(self, *args, loss, **kwargs):
+    def __init__(self, *args, loss: Callable[[tf.Tensor, tf.Tensor], tf.Tensor], **kwargs):
         super().__init__(*args, **kwargs)
         # Its source is not to be converted: AutoGraph cannot read it, and would say so.
         self.loss = tf.autograph.experimental.do_not_convert(loss)
 
-    def train_step(self, batch):
+    def train_step(self, batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         """One update; `batch` is {"x", "y"}, each (batch, height, width, 1)."""
         with tf.GradientTape() as tape:
             restored = tf.cast(self.generator(batch["x"], training=True), tf.float32)
@@ -41,11 +47,11 @@ class CARE(gans.Method):
 class DeblurGAN(gans.Method):
     """Kupyn et al. 2018, arXiv 1711.07064: WGAN-GP on the restored image and VGG content."""
 
-    def __init__(self, *args, n_critic, **kwargs):
+    def __init__(self, *args, n_critic: int, **kwargs):
         super().__init__(*args, **kwargs)
         self.critic, self.n_critic = self.networks["critic"], n_critic
 
-    def train_step(self, batch):
+    def train_step(self, batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         """`n_critic` critic updates and one generator update on the same pairs, as the authors' code does.
 
         Args:
@@ -77,17 +83,17 @@ class DeblurGAN(gans.Method):
 class CycleGAN(gans.Method):
     """Zhu et al. 2017, arXiv 1703.10593: x to y and back, least-squares discriminators, unpaired."""
 
-    def __init__(self, *args, patch, **kwargs):
+    def __init__(self, *args, patch: tuple[int, int], **kwargs):
         super().__init__(*args, **kwargs)
         self.reverse = self.networks["reverse_generator"]
         self.judge_y, self.judge_x = self.networks["discriminator_y"], self.networks["discriminator_x"]
         self.pools = [tf.Variable(tf.zeros((POOL_SIZE, *patch, 1)), trainable=False) for _ in range(2)]
 
-    def variables(self):
+    def variables(self) -> dict[str, list]:
         """Adds the two pools of generated images to the checkpoint."""
         return {**super().variables(), "pools": self.pools}
 
-    def train_step(self, batch):
+    def train_step(self, batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         """One update of both generators, then of both discriminators on images from the pools.
 
         Args:
@@ -134,7 +140,7 @@ class CycleGAN(gans.Method):
         return loss
 
 
-def from_pool(pool, images, slots, swaps):
+def from_pool(pool: tf.Variable, images: tf.Tensor, slots: tf.Tensor, swaps: tf.Tensor) -> tf.Tensor:
     """Exchange newly generated images for older ones (Shrivastava et al., arXiv 1612.07828, section 2.3).
 
     Args:
@@ -157,7 +163,7 @@ def from_pool(pool, images, slots, swaps):
     return tf.stack(given)
 
 
-def deblur_generator():
+def deblur_generator() -> keras.Model:
     """DeblurGAN's generator: 9 residual blocks of 256, dropout 0.5, and a global skip.
 
     The authors' code clips the sum to [-1, 1]. A clipped pixel has no gradient: dark images, most of them near -1,
@@ -168,7 +174,7 @@ def deblur_generator():
     return keras.Model(image, layers.Add(dtype="float32")([image, correction]), name="deblur_generator")
 
 
-def cycle_generator():
+def cycle_generator() -> keras.Model:
     """CycleGAN's generator: 9 residual blocks of 256, no skip around the network."""
     image = keras.Input((None, None, 1), name="image")
     return keras.Model(image, models.resnet(image, models.instance_normalization, 9), name="cycle_generator")
@@ -177,27 +183,29 @@ def cycle_generator():
 class HalfThenLinear(keras.optimizers.schedules.LearningRateSchedule):
     """Constant for the first half of the updates, then linearly to 0, as DeblurGAN and CycleGAN are published."""
 
-    def __init__(self, start, updates):
+    def __init__(self, start: float, updates: int):
         self.start, self.updates = start, updates
 
-    def __call__(self, step):
+    def __call__(self, step: tf.Tensor) -> tf.Tensor:
         """Learning rate of an update."""
         left = 1.0 - tf.cast(step, tf.float32) / self.updates
         return self.start * tf.clip_by_value(2.0 * left, 0.0, 1.0)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, float]:
         """Arguments, for Keras."""
         return {"start": self.start, "updates": self.updates}
 
 
-def load_csbdeep():
+def load_csbdeep() -> ModuleType:
     """CARE's own library; it greets on import where it finds no GPU, which is held back."""
     with contextlib.redirect_stdout(io.StringIO()):
         import csbdeep.models
     return csbdeep
 
 
-def build_care(args, baseline, patch, features):
+def build_care(
+    args: argparse.Namespace, baseline: Baseline, patch: tuple[int, int], features: keras.Model | None
+) -> CARE:
     """CARE as csbdeep builds it: 2-D U-Net, depth 2, 32 filters of 5 x 5, residual, mean absolute error."""
     csbdeep = load_csbdeep()
     from csbdeep.internals.losses import loss_mae
@@ -215,7 +223,9 @@ def build_care(args, baseline, patch, features):
     )
 
 
-def build_deblurgan(args, baseline, patch, features):
+def build_deblurgan(
+    args: argparse.Namespace, baseline: Baseline, patch: tuple[int, int], features: keras.Model | None
+) -> DeblurGAN:
     """DeblurGAN with this project's critic, which has no normalisation: the gradient penalty is per image."""
     updates = {"generator": args.num_iters, "critic": args.num_iters * args.n_critic}
     rates = {name: HalfThenLinear(baseline.learning_rate, count) for name, count in updates.items()}
@@ -230,7 +240,9 @@ def build_deblurgan(args, baseline, patch, features):
     )
 
 
-def build_cyclegan(args, baseline, patch, features):
+def build_cyclegan(
+    args: argparse.Namespace, baseline: Baseline, patch: tuple[int, int], features: keras.Model | None
+) -> CycleGAN:
     """CycleGAN with 70 x 70 PatchGANs."""
     networks = {
         "generator": cycle_generator(),

@@ -3,19 +3,25 @@
 Nothing here keeps a running random state: which images, which turns, which noise all follow from (seed, iteration).
 """
 
+from __future__ import annotations
+
+from collections.abc import Sequence
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 
+from data_utils import Task
+from normalization import FixedNormalization, Normalization
+
 # One independent random stream per purpose.
-STREAM_EPOCH, STREAM_PAIR, STREAM_UNPAIRED, STREAM_GENERATE = range(4)
+STREAM_EPOCH, STREAM_PAIR, STREAM_UNPAIRED = range(3)
 
 
-def patch_shape(tasks, largest, multiple):
+def patch_shape(tasks: list[Task], largest: int | None, multiple: int) -> tuple[int, int]:
     """Common (height, width) of the training patches: the smallest image's, limited and rounded down.
 
     Args:
-        tasks: list of `data_utils.Task`.
         largest: limit in pixels, or None.
         multiple: both sides become multiples of it.
     """
@@ -23,7 +29,7 @@ def patch_shape(tasks, largest, multiple):
     return tuple(min(size, largest or size) // multiple * multiple for size in smallest)
 
 
-def epoch_row(seed, task_index, draw, count):
+def epoch_row(seed: int, task_index: int, draw: int, count: int) -> int:
     """Row of the `draw`-th draw from `count` images: every image once per epoch, in an order shuffled per epoch."""
     epoch, position = divmod(draw, count)
     return int(_epoch_order(seed, task_index, epoch, count)[position])
@@ -34,14 +40,14 @@ def _epoch_order(seed, task_index, epoch, count):
     return np.random.default_rng([seed, STREAM_EPOCH, task_index, epoch]).permutation(count)
 
 
-def crop(images, patch, rng):
+def crop(images: list[np.ndarray], patch: tuple[int, int], rng: np.random.Generator) -> list[np.ndarray]:
     """The same random crop of every (H, W) image in the list."""
     height, width = images[0].shape
     top, left = rng.integers(height - patch[0] + 1), rng.integers(width - patch[1] + 1)
     return [image[top : top + patch[0], left : left + patch[1]] for image in images]
 
 
-def turn(images, rng, rotate, mirror):
+def turn(images: list[np.ndarray], rng: np.random.Generator, rotate: bool, mirror: bool) -> list[np.ndarray]:
     """The same random symmetry of every (H, W) image in the list.
 
     Args:
@@ -61,17 +67,30 @@ def turn(images, rng, rotate, mirror):
     return images
 
 
+class Sampling(NamedTuple):
+    """How images become the samples of a batch.
+
+    Args:
+        batch_size: images of one update over all devices.
+        patch: (height, width) of the crops in pixels.
+        seed: of everything random.
+        no_rotate: names of tasks that are never turned by 90 degrees.
+        mirror: flip images.
+    """
+
+    batch_size: int
+    patch: tuple[int, int]
+    seed: int
+    no_rotate: list[str]
+    mirror: bool
+
+
 class PairBatches:
     """Batches of the cGAN: `batches(iteration)` gives {"x", "y"}, each (batch_size, height, width, 1) float32.
 
     Args:
         tasks: list of `data_utils.Task`; a batch holds them in equal shares.
         normalization: maps raw images to network units.
-        batch_size: images of one iteration over all devices.
-        patch: (height, width) of the crops.
-        seed: of everything random.
-        no_rotate: names of tasks that are never turned by 90 degrees.
-        mirror: flip images.
         generated: {task name: (x images, y images)} made by CIN-GAN, in raw units.
         alpha: expected share of generated samples, 0 to 1.
         generated_normalization: of the generated pairs; None for `normalization`. Fitted to them, it keeps an error
@@ -80,23 +99,19 @@ class PairBatches:
 
     def __init__(
         self,
-        tasks,
-        normalization,
-        batch_size,
-        patch,
-        seed,
-        no_rotate,
-        mirror,
-        generated=None,
-        alpha=0.0,
-        generated_normalization=None,
+        tasks: list[Task],
+        normalization: Normalization,
+        sampling: Sampling,
+        generated: dict[str, tuple[Sequence, Sequence]] | None = None,
+        alpha: float = 0.0,
+        generated_normalization: Normalization | None = None,
     ):
-        self.tasks, self.normalization, self.batch_size = tasks, normalization, batch_size
-        self.patch, self.seed, self.no_rotate, self.mirror = patch, seed, no_rotate, mirror
+        self.tasks, self.normalization = tasks, normalization
+        self.batch_size, self.patch, self.seed, self.no_rotate, self.mirror = sampling
         self.generated, self.alpha = generated or {}, alpha if generated else 0.0
         self.generated_normalization = generated_normalization or normalization
 
-    def __call__(self, iteration):
+    def __call__(self, iteration: int) -> dict[str, np.ndarray]:
         rng = np.random.default_rng([self.seed, STREAM_PAIR, iteration])
         first = iteration * self.batch_size
         pairs = [self._pair(sample, rng) for sample in range(first, first + self.batch_size)]
@@ -124,23 +139,25 @@ class UnpairedBatches:
     "epsilon": (batch, updates, 1, 1, 1) from U[0, 1], "noise": (batch, updates, height, width, noise_channels)}.
 
     Args:
-        tasks: list of `data_utils.Task`.
-        normalization: a FixedNormalization.
-        batch_size: images of one update over all devices.
         updates: n_critic + 1.
-        patch, seed, no_rotate, mirror: as in PairBatches.
         mixed_tasks: every batch holds all tasks in equal shares; else each iteration draws one task.
         noise_channels: Gaussian noise maps per image; 0 leaves "noise" out.
     """
 
     def __init__(
-        self, tasks, normalization, batch_size, updates, patch, seed, no_rotate, mirror, mixed_tasks, noise_channels
+        self,
+        tasks: list[Task],
+        normalization: FixedNormalization,
+        sampling: Sampling,
+        updates: int,
+        mixed_tasks: bool,
+        noise_channels: int,
     ):
-        self.tasks, self.normalization, self.batch_size, self.updates = tasks, normalization, batch_size, updates
-        self.patch, self.seed, self.no_rotate, self.mirror = patch, seed, no_rotate, mirror
+        self.tasks, self.normalization, self.updates = tasks, normalization, updates
+        self.batch_size, self.patch, self.seed, self.no_rotate, self.mirror = sampling
         self.mixed_tasks, self.noise_channels = mixed_tasks, noise_channels
 
-    def __call__(self, iteration):
+    def __call__(self, iteration: int) -> dict[str, np.ndarray]:
         rng = np.random.default_rng([self.seed, STREAM_UNPAIRED, iteration])
         shape = (self.batch_size, self.updates)
         task = np.broadcast_to(rng.integers(len(self.tasks)), shape)

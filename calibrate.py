@@ -7,9 +7,12 @@
 The pairs must be neither those of the training nor those that a result is reported on. Twenty images are plenty.
 """
 
+from __future__ import annotations
+
 import argparse
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -19,12 +22,16 @@ from generator_files import read_metadata
 from image_files import find_images, read_image
 from run_folder import write_text
 
+if TYPE_CHECKING:
+    from inference import Applier
+    from trust import Calibration
+
 LEVELS = {50: 0.674, 80: 1.282, 95: 1.960}  # half-widths of normal intervals, in deviations
 
 
-def make_parser():
+def make_parser() -> argparse.ArgumentParser:
     """The script's arguments."""
-    parser = OneLineParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = OneLineParser(__doc__)
     add = parser.add_argument
     add("--generator_path", type=Path, required=True, help="generator.h5 of a training")
     add("--input", type=Path, required=True, help="defective images that were set aside: file or folder")
@@ -36,7 +43,7 @@ def make_parser():
     return parser
 
 
-def main(args):
+def main(args: argparse.Namespace) -> int:
     """Fit with parsed arguments; returns the exit code."""
     from restore import check_task, load_uncertain
 
@@ -59,13 +66,15 @@ def main(args):
     return 0
 
 
-def read_images(path):
+def read_images(path: Path) -> list[np.ndarray]:
     """All planes of a file, or of a folder's files by name: list of (H, W) float32."""
     planes = [plane for file in find_images(path) for plane in read_image(file).planes]
     return [np.asarray(plane, np.float32) for plane in planes]
 
 
-def measure(apply, dropout, x, y, task, count):
+def measure(
+    apply: Applier, dropout: Applier | None, x: list[np.ndarray], y: list[np.ndarray], task: str | None, count: int
+) -> tuple[np.ndarray, np.ndarray]:
     """The passes' deviations and the errors of their means, two flat arrays, in units of each image's span.
 
     y is put on x's scale by a straight line first, as the affine metric does: what is left was restored wrongly.
@@ -74,7 +83,7 @@ def measure(apply, dropout, x, y, task, count):
 
     deviations, errors = [], []
     for image, truth in zip(x, y, strict=True):
-        span = float(np.subtract(*np.percentile(image, [99.8, 2]))) or 1.0
+        span = trust.image_span(image)
         outputs = trust.passes(apply, dropout, image, task, count, None, 64)
         mean = outputs.mean(axis=0)
         gain, offset = np.polyfit(truth.ravel(), mean.ravel(), 1)
@@ -83,7 +92,7 @@ def measure(apply, dropout, x, y, task, count):
     return np.concatenate(deviations), np.concatenate(errors)
 
 
-def coverage(calibration, deviations, errors):
+def coverage(calibration: Calibration, deviations: np.ndarray, errors: np.ndarray) -> dict[int, float]:
     """{level: percent of the errors inside the interval of that level}."""
     error = calibration.error(deviations)
     return {level: float(100 * np.mean(np.abs(errors) <= width * error)) for level, width in LEVELS.items()}

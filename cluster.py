@@ -4,18 +4,25 @@ Every machine (or process) runs the same command with the same flags in a folder
 SLURM step of several tasks, says which of them this one is. The first worker is the chief: it alone writes.
 """
 
+from __future__ import annotations
+
 import json
 import os
+from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from errors import InputError
+
+if TYPE_CHECKING:
+    import tensorflow as tf
 
 PORT = 8888  # the first that SLURM's tasks on one machine listen on
 # Iterations between two agreements on whether to stop: an agreement waits for the slowest machine.
 AGREE_EVERY = 10
 
 
-def is_asked_for():
+def is_asked_for() -> bool:
     """Whether the environment names other workers, without importing TensorFlow."""
     return len(_workers()) > 1 or _is_slurm_step()
 
@@ -46,7 +53,7 @@ def _slurm_tasks():
     return int(os.environ.get("SLURM_STEP_NUM_TASKS", 1))
 
 
-def make_strategy(gpus):
+def make_strategy(gpus: int) -> tf.distribute.Strategy:
     """MultiWorkerMirroredStrategy over the workers that the environment names; waits until all have come.
 
     Args:
@@ -74,14 +81,14 @@ def _make_resolver(gpus):
     return resolvers.SimpleClusterResolver(spec, "", job, index, num_accelerators={"GPU": gpus}, rpc_layer="grpc")
 
 
-def describe(strategy, own):
+def describe(strategy: tf.distribute.Strategy, own: str) -> str:
     """The workers in words, for the first line of a training; `own` are the devices of this one."""
     spec = strategy.cluster_resolver.cluster_spec()
     role = "the chief, which writes" if is_chief(strategy) else "not the chief"
     return f"{sum(spec.num_tasks(job) for job in spec.jobs)} workers (this one on {own}; {role})"
 
 
-def is_chief(strategy):
+def is_chief(strategy: tf.distribute.Strategy) -> bool:
     """Whether this process writes: always, unless it is one of several workers and not the first."""
     resolver = strategy.cluster_resolver
     if resolver is None:
@@ -97,11 +104,11 @@ class Agreement:
         strategy: of the training.
     """
 
-    def __init__(self, strategy):
+    def __init__(self, strategy: tf.distribute.Strategy):
         self.strategy, self.alone = strategy, strategy.cluster_resolver is None
         self._sum = None
 
-    def stops(self, wish, iteration):
+    def stops(self, wish: bool, iteration: int) -> bool:
         """Whether to stop now. Several workers ask each other every `AGREE_EVERY` iterations."""
         if self.alone or (iteration and iteration % AGREE_EVERY):
             return self.alone and wish
@@ -115,7 +122,7 @@ class Agreement:
 
 
 @contextmanager
-def failures_told(strategy):
+def failures_told(strategy: tf.distribute.Strategy) -> Iterator[None]:
     """Turn what TensorFlow raises when another worker is gone into one line that says how to go on."""
     import tensorflow as tf
 

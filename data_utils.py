@@ -4,6 +4,8 @@ A pair set of task NAME is `NAME_X.npy` (defective images x) and `NAME_Y.npy` (t
 (N, H, W) or (N, H, W, 1) of any real dtype; `NAME_X_test.npy` and `NAME_Y_test.npy` are optional.
 """
 
+from __future__ import annotations
+
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,13 +27,13 @@ class Images:
         path: the file that is mapped.
     """
 
-    def __init__(self, array, rows, path):
+    def __init__(self, array: np.memmap, rows: np.ndarray, path: Path):
         self.array, self.rows, self.path = array, np.asarray(rows, dtype=np.int64), path
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.rows)
 
-    def __getitem__(self, index):
+    def __getitem__(self, index: int) -> np.ndarray:
         row = self.rows[index]
         if not self.array.flags.c_contiguous:
             return np.asarray(self.array[row], dtype=np.float32)
@@ -46,11 +48,11 @@ class Images:
             return values.reshape(self.shape).astype(np.float32)
 
     @property
-    def shape(self):
+    def shape(self) -> tuple[int, int]:
         """(height, width) in pixels."""
         return self.array.shape[1:]
 
-    def check(self):
+    def check(self) -> None:
         """Raise InputError where an image holds NaN or infinity, or one value everywhere."""
         for row, image in zip(self.rows, self, strict=True):
             low, high = float(image.min()), float(image.max())
@@ -76,23 +78,30 @@ class Task(NamedTuple):
     unpaired_y: Images
 
     @property
-    def shape(self):
+    def shape(self) -> tuple[int, int]:
         """(height, width) of its images in pixels."""
         return self.train_x.shape
 
 
-def default_data_dir():
+def default_data_dir() -> Path:
     """The folder of the scripts if it holds a pair set, as published; else the shipped sample."""
     return SCRIPT_DIR if find_task_names(SCRIPT_DIR) else SAMPLE_DIR
 
 
-def find_task_names(data_dir):
+def find_task_names(data_dir: Path) -> list[str]:
     """Names of all complete pair sets in a folder, sorted."""
     names = (path.name.removesuffix("_X.npy") for path in Path(data_dir).glob("*_X.npy"))
     return sorted(name for name in names if (Path(data_dir) / f"{name}_Y.npy").is_file())
 
 
-def load_tasks(data_dir, names=None, images_limit=-1, eval_limit=None, unpaired_limit=0, seed=42):
+def load_tasks(
+    data_dir: Path | None,
+    names: list[str] | None = None,
+    images_limit: int = -1,
+    eval_limit: int | None = None,
+    unpaired_limit: int = 0,
+    seed: int = 42,
+) -> tuple[list[Task], list[str]]:
     """Find, check and split the pair sets of a folder.
 
     Args:
@@ -151,7 +160,7 @@ def _load_array(path):
     return array
 
 
-def open_npy(path):
+def open_npy(path: Path) -> np.memmap:
     """Memory-map a .npy file of real numbers, never running code from it.
 
     Raises:

@@ -5,6 +5,8 @@ learn them. Both are running means per task over the last batches, because the i
 defects do.
 """
 
+from __future__ import annotations
+
 import tensorflow as tf
 
 SIDE = 16  # pixels of the tiles whose power spectra are averaged
@@ -14,7 +16,7 @@ DECAY = 0.95
 FLOOR = 3e-4  # of the power: what is below 2 % of the intensity range does not matter
 
 
-def tile_spectra(images):
+def tile_spectra(images: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """Power spectra of half-overlapping Hann-windowed tiles without their means (Welch's method before its average).
 
     Args:
@@ -35,7 +37,7 @@ def tile_spectra(images):
     return tf.reshape(power, (tf.shape(images)[0], -1, FREQUENCIES)), means[..., 0, 0]
 
 
-def sort_by_brightness(values, means):
+def sort_by_brightness(values: tf.Tensor, means: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """Sums over tiles in BINS overlapping (triangular) bins of the tiles' means.
 
     Args:
@@ -59,7 +61,7 @@ class RunningMeans:
         shape: of what is averaged.
     """
 
-    def __init__(self, num_tasks, shape):
+    def __init__(self, num_tasks: int, shape: tuple[int, ...]):
         def zeros():
             # Every replica assigns the same value, because the sums are reduced over replicas first.
             first = tf.VariableAggregation.ONLY_FIRST_REPLICA
@@ -67,7 +69,7 @@ class RunningMeans:
 
         self.num_tasks, self.sums, self.weights = num_tasks, zeros(), zeros()
 
-    def update(self, task, sums, weights):
+    def update(self, task: tf.Tensor, sums: tf.Tensor, weights: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Add a batch; gradients flow through what it adds.
 
         Args:
@@ -89,15 +91,15 @@ class RunningMeans:
 class DefectStatistics:
     """The statistics of real and of generated x of every task, and the loss terms that bring them together."""
 
-    def __init__(self, num_tasks):
+    def __init__(self, num_tasks: int):
         self.spectra = [RunningMeans(num_tasks, (FREQUENCIES,)) for _ in range(2)]
         self.noises = [RunningMeans(num_tasks, (BINS, FREQUENCIES)) for _ in range(2)]
 
-    def variables(self):
+    def variables(self) -> list[tf.Variable]:
         """Everything that a checkpoint must hold."""
         return [variable for means in (*self.spectra, *self.noises) for variable in (means.sums, means.weights)]
 
-    def terms(self, real, generated, task):
+    def terms(self, real: tf.Tensor, generated: tf.Tensor, task: tf.Tensor) -> dict[str, tf.Tensor]:
         """Mean absolute differences of the logarithms of power.
 
         The mean power ("spectrum") follows blur and noise alike. The mean logarithm at each brightness ("noise") tells

@@ -7,6 +7,8 @@ Ten pairs a task are trained on; the 10 test images of each task are restored. T
 the input and both generators with the ground truth. The same three commands train on your own data (README).
 """
 
+from __future__ import annotations
+
 import argparse
 import subprocess
 import sys
@@ -30,14 +32,14 @@ TRAININGS = [
 GENERATORS = {"without CIN-GAN": "Microscopy_cGAN_results", "with CIN-GAN": "Microscopy_cGAN_results_CIN_augm"}
 
 
-def make_parser():
+def make_parser() -> argparse.ArgumentParser:
     """The script's arguments."""
-    parser = OneLineParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = OneLineParser(__doc__)
     parser.add_argument("--dir", type=Path, default=Path("demo_results"), help="results folder (default: demo_results)")
     return parser
 
 
-def main(args):
+def main(args: argparse.Namespace) -> int:
     """Run the demonstration; returns the exit code."""
     began = time.monotonic()
     if args.dir.exists():
@@ -55,14 +57,14 @@ def main(args):
     return 0
 
 
-def train(script, flags):
+def train(script: str, flags: list[str]) -> None:
     """Run a training script as a user would."""
     print(f"\n$ python {script} {' '.join(flags)}", flush=True)
     if subprocess.run([sys.executable, str(SCRIPT_DIR / script), *flags], check=False).returncode:
         raise InputError(f"{script} did not finish; its message stands above")
 
 
-def restore(folder, run, names):
+def restore(folder: Path, run: str, names: list[str]) -> dict[str, np.ndarray]:
     """Restore the test images of every task; returns {task: (N, H, W) restored}."""
     import restore as script
 
@@ -76,7 +78,7 @@ def restore(folder, run, names):
     return results
 
 
-def compare(folder, names, restored):
+def compare(folder: Path, names: list[str], restored: dict[str, dict[str, np.ndarray]]) -> None:
     """Print the table and draw before_after.png."""
     from metrics import affine_metric, mean_scores
     from plots import save_before_after

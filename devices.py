@@ -1,15 +1,22 @@
 """Importing TensorFlow quietly, choosing devices, and the time that a run will take on a CPU."""
 
+from __future__ import annotations
+
 import ctypes
 import os
 import re
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import cluster
 from errors import InputError
+
+if TYPE_CHECKING:
+    import tensorflow as tf
 
 # What TensorFlow's libraries print before their own log level applies: notes of INFO level, that no GPU was found,
 # and that logging is not set up yet. Everything else is passed on.
@@ -21,7 +28,7 @@ CHATTER = re.compile(
 
 
 @contextmanager
-def quiet_libraries():
+def quiet_libraries() -> Iterator[None]:
     """Hold back what native libraries write to standard error, then pass on all of it but known chatter."""
     sys.stderr.flush()
     original = os.dup(2)
@@ -39,7 +46,7 @@ def quiet_libraries():
                     print(line, file=sys.stderr)
 
 
-def keep_freed_memory():
+def keep_freed_memory() -> None:
     """Let the C library keep the buffers that are freed, on Linux; elsewhere nothing.
 
     By default glibc gives large ones back to the system, and getting them again took up to a third of a training step.
@@ -51,7 +58,9 @@ def keep_freed_memory():
         set_option(trim_threshold, 2**31 - 1)
 
 
-def start_tensorflow(num_gpu, most=None, workers=False):
+def start_tensorflow(
+    num_gpu: int | None, most: int | None = None, workers: bool = False
+) -> tuple[tf.distribute.Strategy, str]:
     """Import TensorFlow and choose the devices to train on.
 
     Args:
@@ -75,25 +84,29 @@ def start_tensorflow(num_gpu, most=None, workers=False):
         count = len(gpus[:most]) if num_gpu is None else num_gpu
         if count > max(len(gpus), 1):
             raise InputError(f"--num_gpu={num_gpu}: {len(gpus)} GPUs are visible; ask for that many, or 0 for the CPU")
-        tf.config.set_visible_devices(gpus[:count], "GPU")
-        if not gpus[:count]:
-            # One operation after another, each on all cores. Side by side, the order in which AddN sums gradients
-            # depends on which of them was ready to be overwritten, and two runs differ by rounding.
-            tf.config.threading.set_inter_op_parallelism_threads(1)
-        for gpu in gpus[:count]:
-            tf.config.experimental.set_memory_growth(gpu, True)
+        _use(gpus[:count])
         strategy = cluster.make_strategy(count) if several else None
         # The first operation starts the device libraries, which have their say.
         tf.zeros(1)
     if several:
         return strategy, cluster.describe(strategy, f"{count} GPUs" if count else "the CPU")
-    if count == 1 and not gpus:
-        return tf.distribute.get_strategy(), "the CPU (--num_gpu=1, but no GPU is visible)"
-    if count == 0:
-        return tf.distribute.get_strategy(), "the CPU"
-    if count == 1:
-        return tf.distribute.get_strategy(), "1 GPU"
-    return tf.distribute.MirroredStrategy([f"GPU:{i}" for i in range(count)]), f"{count} GPUs"
+    if count > 1:
+        return tf.distribute.MirroredStrategy([f"GPU:{i}" for i in range(count)]), f"{count} GPUs"
+    missing = " (--num_gpu=1, but no GPU is visible)" if count and not gpus else ""
+    return tf.distribute.get_strategy(), "1 GPU" if count and gpus else f"the CPU{missing}"
+
+
+def _use(gpus):
+    """Show TensorFlow these GPUs alone, or none."""
+    import tensorflow as tf
+
+    tf.config.set_visible_devices(gpus, "GPU")
+    if not gpus:
+        # One operation after another, each on all cores. Side by side, the order in which AddN sums gradients
+        # depends on which of them was ready to be overwritten, and two runs differ by rounding.
+        tf.config.threading.set_inter_op_parallelism_threads(1)
+    for gpu in gpus:
+        tf.config.experimental.set_memory_growth(gpu, True)
 
 
 # CPU instructions that compute in a precision; without them TensorFlow does it in software, several times slower than
@@ -101,7 +114,7 @@ def start_tensorflow(num_gpu, most=None, workers=False):
 INSTRUCTIONS = {"bfloat16": ("avx512_bf16", "amx_bf16"), "float16": ("avx512_fp16", "amx_fp16")}
 
 
-def is_slow_on_cpu(precision, cpuinfo="/proc/cpuinfo"):
+def is_slow_on_cpu(precision: str, cpuinfo: str = "/proc/cpuinfo") -> bool:
     """Whether this CPU lacks the instructions of a precision; False where that cannot be told."""
     try:
         with open(cpuinfo) as file:
@@ -111,7 +124,7 @@ def is_slow_on_cpu(precision, cpuinfo="/proc/cpuinfo"):
     return flags is not None and precision in INSTRUCTIONS and not set(INSTRUCTIONS[precision]) & set(flags.split())
 
 
-def estimate_seconds(gflop_per_image, images, pixels):
+def estimate_seconds(gflop_per_image: float, images: int, pixels: int) -> float:
     """Rough seconds of training on this CPU, from the rate of a matrix product.
 
     Args:

@@ -1,13 +1,18 @@
 """Errors that a user can mend, told in one line."""
 
+from __future__ import annotations
+
+import argparse
 import sys
+from collections.abc import Callable
+from typing import NoReturn
 
 
 class InputError(ValueError):
     """Something the user gave is wrong; the message says what was received and what to do."""
 
 
-def run_script(main, args):
+def run_script(main: Callable[[argparse.Namespace], int], args: argparse.Namespace) -> NoReturn:
     """Run a script's main(args) and exit: its own code, or 2 and one line `error: ...` for what a user can mend."""
     try:
         code = main(args)

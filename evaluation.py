@@ -1,30 +1,40 @@
 """Scores and sample pictures of a generator on the test images. They report; nothing is ever chosen by them."""
 
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
 import numpy as np
 from tqdm import tqdm
 
+from data_utils import Task
+from generator_files import Metadata
 from inference import Applier
 from metrics import mean_scores
 from plots import save_loss_curves, save_sample_grid
+from run_folder import RunFolder
 from run_report import save_latest
+
+if TYPE_CHECKING:
+    from gans import Method
 
 
 class Evaluator:
     """Scores a generator on the test images of every task; calling it writes one row of the log.
 
     Args:
-        tasks: list of `data_utils.Task`.
         metadata: of the generator. A cGAN's restores x and is compared with y; a CIN generator makes x from y and is
             compared with the real x, in noise too.
     """
 
-    def __init__(self, tasks, metadata):
+    def __init__(self, tasks: list[Task], metadata: Metadata):
         self.tasks, self.metadata = tasks, metadata
-        self.makes_defects = metadata.script == "CIN-GAN"
+        self.makes_defects = metadata.makes_defects
         self._input_scores = {}
 
-    def bind(self, gan, run):
-        """Scores `gan.released` into the run folder; returns what `training.train` calls."""
+    def bind(self, gan: Method, run: RunFolder) -> Callable[[int, dict[str, float], float], None]:
+        """Scores `gan.released` into the run folder; returns what `training.Loop` calls."""
         import tensorflow as tf
 
         # Compiled: a paper generator is a third faster than layer by layer, and the loop calls it often.
@@ -46,7 +56,7 @@ class Evaluator:
 
         return evaluate
 
-    def score(self, applier):
+    def score(self, applier: Applier) -> tuple[dict[str, float], list]:
         """Apply the generator to every test image.
 
         Returns:
@@ -80,7 +90,7 @@ class Evaluator:
         return "; ".join(parts)
 
 
-def noise_level(image):
+def noise_level(image: np.ndarray) -> float:
     """Noise deviation of an (H, W) image in its own units: root mean square of its second difference along both axes.
 
     That difference is nearly blind to structure, and 6 is its gain for white noise (Immerkaer 1996, doi

@@ -11,29 +11,37 @@ width, 1): the README says how to normalise. Recipe `tuned`, per-image percentil
 units, so a package's output is in units of x's percentiles, (x - p2) / (p99.8 - p2). Recipe `paper`: in y's units.
 """
 
+from __future__ import annotations
+
 import argparse
 import contextlib
 import io
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from arguments import OneLineParser
 from errors import InputError, run_script
-from generator_files import load_generator, read_metadata
+from generator_files import Metadata, load_generator, read_metadata
 from image_files import find_images, read_image
-from normalization import HIGH_PERCENTILE, LOW_PERCENTILE
+from normalization import HIGH_PERCENTILE, LOW_PERCENTILE, Scale
 from run_folder import written_whole
+
+if TYPE_CHECKING:
+    import keras
 
 SUFFIXES = {"bioimageio": ".zip", "onnx": ".onnx", "saved_model": ""}
 PAPERS = {"arXiv:1910.14207": "https://arxiv.org/abs/1910.14207"}
 SMALLEST, HALO = 96, 32  # pixels: smallest image, and what is left out at the borders of other tools' tiles
 
 
-def make_parser():
+def make_parser() -> argparse.ArgumentParser:
     """The script's arguments."""
-    parser = OneLineParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = OneLineParser(__doc__)
     add = parser.add_argument
     add("--generator_path", type=Path, required=True, help="generator.h5 of train_cGAN.py or train_baseline.py")
     add("--format", choices=list(SUFFIXES), required=True)
@@ -46,7 +54,7 @@ def make_parser():
     return parser
 
 
-def main(args):
+def main(args: argparse.Namespace) -> int:
     """Export with parsed arguments; returns the exit code."""
     metadata = read_metadata(args.generator_path)
     check(args, metadata)
@@ -65,9 +73,9 @@ def main(args):
     return 0
 
 
-def check(args, metadata):
+def check(args: argparse.Namespace, metadata: Metadata) -> None:
     """Raise InputError where arguments and generator do not fit."""
-    if metadata.script == "CIN-GAN":
+    if metadata.makes_defects:
         raise InputError(f"{args.generator_path} makes defects; export is for generators that restore")
     if args.output.suffix.lower() != SUFFIXES[args.format]:
         wanted = SUFFIXES[args.format] or "no suffix: a folder"
@@ -79,13 +87,13 @@ def check(args, metadata):
     if args.sample is None:
         raise InputError("--format=bioimageio needs --sample=IMAGE, a defective image as those in use")
     find_images(args.sample)
-    if metadata.normalization.kind == "fixed" and args.task is None and len(metadata.tasks) > 1:
+    if metadata.needs_task and args.task is None:
         raise InputError(f"--format=bioimageio needs --task, one of {', '.join(metadata.tasks)}")
     if args.task is not None and args.task not in metadata.tasks:
         raise InputError(f"--task={args.task}: {args.generator_path} knows {', '.join(metadata.tasks)}")
 
 
-def require(package):
+def require(package: str) -> None:
     """Raise InputError where a package of requirements-export.txt is missing."""
     import importlib.util
 
@@ -97,13 +105,13 @@ def require(package):
         raise InputError(f"this format needs {package}; pip install -r requirements-export.txt")
 
 
-def quietly(function):
+def quietly(function: Callable[[], Any]) -> Any:
     """Call without what Keras and tf2onnx print on the way."""
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
         return function()
 
 
-def export_saved_model(model, folder):
+def export_saved_model(model: keras.Model, folder: Path) -> None:
     """Write a TensorFlow SavedModel; renamed into place when it is whole."""
     model(np.zeros((1, 64, 64, 1), np.float32))
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -112,7 +120,7 @@ def export_saved_model(model, folder):
         Path(beside, "model").rename(folder)
 
 
-def export_onnx(model, path):
+def export_onnx(model: keras.Model, path: Path) -> int:
     """Write ONNX; its version of operators is returned. Raises InputError where tf2onnx is missing."""
     require("tf2onnx")
     import onnx
@@ -123,7 +131,7 @@ def export_onnx(model, path):
     return next(opset.version for opset in onnx.load(path).opset_import if not opset.domain)
 
 
-def export_bioimageio(args, model, metadata):
+def export_bioimageio(args: argparse.Namespace, model: keras.Model, metadata: Metadata) -> None:
     """Write a package of the BioImage Model Zoo, format 0.5."""
     require("bioimageio.core")
     from bioimageio.spec import save_bioimageio_package
@@ -131,12 +139,12 @@ def export_bioimageio(args, model, metadata):
     with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder)
         opset = write_files(args, model, metadata, folder)
-        description = describe(args, model, metadata, folder, opset)
+        description = describe(args, metadata, folder, opset)
         with written_whole(args.output) as beside:
             save_bioimageio_package(description, output_path=beside)
 
 
-def write_files(args, model, metadata, folder):
+def write_files(args: argparse.Namespace, model: keras.Model, metadata: Metadata, folder: Path) -> int:
     """Weights, test images, cover and documentation, into a folder; returns ONNX's operator version."""
     import shutil
 
@@ -153,7 +161,7 @@ def write_files(args, model, metadata, folder):
     return opset
 
 
-def crop(image, multiple):
+def crop(image: np.ndarray, multiple: int) -> np.ndarray:
     """The middle of an (H, W) image, 512 x 512 at most, sides that the network takes."""
     sides = [min(size, 512) // multiple * multiple for size in image.shape]
     if min(sides) < SMALLEST:
@@ -164,13 +172,13 @@ def crop(image, multiple):
     return image[starts[0] : starts[0] + sides[0], starts[1] : starts[1] + sides[1]]
 
 
-def scales(args, metadata, image):
+def scales(args: argparse.Namespace, metadata: Metadata, image: np.ndarray) -> tuple[Scale, Scale]:
     """(Scale of x, Scale of the restored image)."""
     task = args.task or metadata.tasks[0]
     return metadata.normalization.x_scale(task, image), metadata.normalization.restored_scale(task, image)
 
 
-def save_cover(path, image, output):
+def save_cover(path: Path, image: np.ndarray, output: np.ndarray) -> None:
     """Input above the diagonal, output below it, each from its own percentiles to 8 bits; 2:1, as the zoo asks."""
     from skimage.io import imsave
 
@@ -182,7 +190,7 @@ def save_cover(path, image, output):
     imsave(path, np.hstack(shown), check_contrast=False)
 
 
-def documentation(args, metadata):
+def documentation(args: argparse.Namespace, metadata: Metadata) -> str:
     """README of the package, with the section that the zoo asks for."""
     units = "units of x's percentiles" if metadata.normalization.kind == "percentile" else "units of y of the task"
     return f"""# {args.name}
@@ -195,7 +203,7 @@ Restore images whose ground truth you know, and compare; a network can invent st
 """
 
 
-def describe(args, model, metadata, folder, opset):
+def describe(args: argparse.Namespace, metadata: Metadata, folder: Path, opset: int) -> Any:
     """The model's description for the zoo. Raises InputError where a text is not accepted."""
     import tensorflow as tf
     from bioimageio.spec.generic.v0_3 import CiteEntry
@@ -225,7 +233,7 @@ def describe(args, model, metadata, folder, opset):
         raise InputError(f"the zoo does not accept {'.'.join(map(str, first['loc']))}: {first['msg']}") from failure
 
 
-def input_tensor(v0_5, args, metadata, folder):
+def input_tensor(v0_5: ModuleType, args: argparse.Namespace, metadata: Metadata, folder: Path) -> Any:
     """Axes and preprocessing of x."""
     size = v0_5.ParameterizedSize(min=SMALLEST, step=max(metadata.size_multiple, 1))
     axes = [v0_5.BatchAxis(), *[v0_5.SpaceInputAxis(id=name, size=size) for name in "yx"]]
@@ -243,7 +251,7 @@ def input_tensor(v0_5, args, metadata, folder):
     )
 
 
-def output_tensor(v0_5, args, metadata, folder):
+def output_tensor(v0_5: ModuleType, args: argparse.Namespace, metadata: Metadata, folder: Path) -> Any:
     """Axes and postprocessing of the restored image."""
 
     def axis(name):

@@ -4,12 +4,18 @@ A step runs on every replica of a `tf.distribute` strategy. Gradients are summed
 divided by their number. Losses, penalties and normalisation statistics stay in float32 under mixed precision.
 """
 
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+
 import keras
 import tensorflow as tf
 
 import losses
 import models
 from defect_statistics import DefectStatistics
+from recipes import Recipe
 
 GP_WEIGHT = 10.0
 # Weights of the generator's terms. `paper`: the published ones; style's is not published, 0.1 gives it the gradient of
@@ -38,7 +44,15 @@ class Method:
         features: VGG16 features, or None where no term needs them.
     """
 
-    def __init__(self, networks, optimizers, released, average_decay, seed, features=None):
+    def __init__(
+        self,
+        networks: dict[str, keras.Model],
+        optimizers: dict[str, keras.optimizers.Optimizer],
+        released: keras.Model,
+        average_decay: float | None,
+        seed: int,
+        features: keras.Model | None = None,
+    ):
         self.networks, self.optimizers = networks, optimizers
         # Built before a checkpoint is restored: an optimizer that builds later forgets its state.
         for name, network in networks.items():
@@ -48,20 +62,20 @@ class Method:
         self.average_decay, self.seed, self.features = average_decay, seed, features
         self.replicas = tf.distribute.get_strategy().num_replicas_in_sync
 
-    def variables(self):
+    def variables(self) -> dict[str, list]:
         """{name: variables} of everything that a checkpoint must hold."""
         networks = {name: network.weights for name, network in self.networks.items()}
         optimizers = {f"{name}_optimizer": optimizer.variables for name, optimizer in self.optimizers.items()}
         return {**networks, "released": self.released.weights, **optimizers}
 
-    def before_step(self, iteration):
+    def before_step(self, iteration: tf.Tensor) -> None:
         """Dropout masks follow from the seed and the iteration, not from a running state: resume is exact."""
         for index, layer in enumerate(self.generator.layers):
             if isinstance(layer, keras.layers.Dropout) and layer.rate:
                 state = tf.stack([tf.cast(self.seed + index, tf.uint32), tf.cast(iteration, tf.uint32)])
                 layer.seed_generator.state.assign(tf.cast(state, layer.seed_generator.state.dtype))
 
-    def after_step(self, iteration):
+    def after_step(self, iteration: tf.Tensor) -> None:
         """Move the released copy towards the generator; in the first iterations faster, so that it forgets them."""
         decay = 0.0
         if self.average_decay:
@@ -101,7 +115,9 @@ class Method:
         return [tf.cast(f, tf.float32) for f in self.features(losses.gray_to_rgb(images), training=False)]
 
 
-def gradients_of_terms(tape, terms, weights, images, scale):
+def gradients_of_terms(
+    tape: tf.GradientTape, terms: dict[str, tf.Tensor], weights: dict[str, float], images: tf.Tensor, scale: tf.Tensor
+) -> tuple[tf.Tensor, dict[str, tf.Tensor]]:
     """Gradient of the weighted sum of terms with respect to images, and each weighted term's own norm per image.
 
     Args:
@@ -128,11 +144,11 @@ def gradients_of_terms(tape, terms, weights, images, scale):
 class ConditionalGAN(Method):
     """The paired GAN that restores: content (or PSNR and SSIM) + adversarial loss (arXiv 1910.14207, section 2.2)."""
 
-    def __init__(self, *args, weights, **kwargs):
+    def __init__(self, *args, weights: dict[str, float], **kwargs):
         super().__init__(*args, **kwargs)
         self.discriminator, self.weights = self.networks["discriminator"], weights
 
-    def train_step(self, batch):
+    def train_step(self, batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         """One update of generator and discriminator from one forward pass of each.
 
         Args:
@@ -169,16 +185,16 @@ class CINGAN(Method):
     Recipe `tuned` has defect statistics in place of style, and no content term: its generator cannot move structure.
     """
 
-    def __init__(self, *args, num_tasks, weights, n_critic, margin, **kwargs):
+    def __init__(self, *args, num_tasks: int, weights: dict[str, float], n_critic: int, margin: int, **kwargs):
         super().__init__(*args, **kwargs)
         self.critic, self.weights, self.n_critic, self.margin = self.networks["critic"], weights, n_critic, margin
         self.statistics = DefectStatistics(num_tasks) if "spectrum" in weights else None
 
-    def variables(self):
+    def variables(self) -> dict[str, list]:
         """As `Method.variables`, and the running means of the defect statistics."""
         return {**super().variables(), **({"statistics": self.statistics.variables()} if self.statistics else {})}
 
-    def train_step(self, batch):
+    def train_step(self, batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         """`n_critic` critic updates and one generator update, each with images of its own.
 
         Args:
@@ -236,14 +252,16 @@ def _learning_rate(start, recipe, updates):
     return keras.optimizers.schedules.CosineDecay(start, updates) if recipe.cosine else start
 
 
-def make_adam(rate, **betas):
+def make_adam(
+    rate: float | keras.optimizers.schedules.LearningRateSchedule, **betas: float
+) -> keras.optimizers.Optimizer:
     """Adam, with a loss scale that finds its own size under float16."""
     adam = keras.optimizers.Adam(rate, **betas)
     half = keras.config.dtype_policy().name == "mixed_float16"
     return keras.optimizers.LossScaleOptimizer(adam) if half else adam
 
 
-def build_float32(build):
+def build_float32(build: Callable[[], keras.Model]) -> keras.Model:
     """Build a network in float32 whatever the training precision."""
     policy = keras.config.dtype_policy()
     keras.config.set_dtype_policy("float32")
@@ -253,7 +271,7 @@ def build_float32(build):
         keras.config.set_dtype_policy(policy)
 
 
-def build_cgan(args, recipe, features):
+def build_cgan(args: argparse.Namespace, recipe: Recipe, features: keras.Model | None) -> ConditionalGAN:
     """The cGAN of `args.recipe`, ready to train; call under the strategy's scope."""
     paper = args.recipe == "paper"
     build = models.paper_generator if paper else models.tuned_generator
@@ -270,7 +288,7 @@ def build_cgan(args, recipe, features):
     )
 
 
-def build_cin_gan(args, recipe, num_tasks, features):
+def build_cin_gan(args: argparse.Namespace, recipe: Recipe, num_tasks: int, features: keras.Model | None) -> CINGAN:
     """The CIN-GAN of `args.recipe`, ready to train; call under the strategy's scope."""
 
     def build():

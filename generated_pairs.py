@@ -4,8 +4,13 @@ Draws are made once, before the training, and kept in memory: a pool of many dra
 where running the CIN generator inside every step would cost as much as the restoring generator.
 """
 
+from __future__ import annotations
+
+from pathlib import Path
+
 import numpy as np
 
+from data_utils import Task
 from generator_files import load_generator
 from inference import Applier
 from progress import progress_bar
@@ -14,12 +19,11 @@ DRAWS = 200  # generated x per task, if the generator has noise
 MOST = 2000  # clean images per task at most, spread evenly
 
 
-def generate_pairs(path, tasks, seed):
+def generate_pairs(path: Path, tasks: list[Task], seed: int) -> dict[str, tuple[list[np.ndarray], list[np.ndarray]]]:
     """Generate defective images with a CIN generator.
 
     Args:
         path: its generator.h5.
-        tasks: list of `data_utils.Task`.
         seed: of the noise.
 
     Returns:

@@ -3,16 +3,24 @@
 `keras.models.load_model("generator.h5")` loads it anywhere, on any Keras backend, without this project.
 """
 
+from __future__ import annotations
+
 import json
 import os
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import h5py
 import numpy as np
 
 import normalization
 from errors import InputError
+from normalization import Normalization
 from run_folder import written_whole
+
+if TYPE_CHECKING:
+    import keras
 
 ATTRIBUTE = "microscopygan"
 FORMAT_VERSION = 1
@@ -25,10 +33,13 @@ BUILT_IN_LAYERS = frozenset(
 )
 BUILT_IN = BUILT_IN_LAYERS | {"DTypePolicy", "GlorotUniform", "Zeros", "Ones", "Constant", "__keras_tensor__"}
 MODULES = frozenset([None, "keras", "keras.layers", "keras.initializers", "keras.src.models.functional"])
+# What says how large a layer is, in Keras' configurations.
+SIZES = "filters kernel_size strides size pool_size input_dim output_dim target_shape".split()
 # Far beyond any generator of this project: a file must not be able to fill the memory.
 LARGEST_FILE, LARGEST_NUMBER, LARGEST_KERNEL, MOST_LAYERS = 500e6, 1024, 100_000, 1000
 
 
+@dataclass
 class Metadata:
     """What a generator needs in order to be used on new images.
 
@@ -43,12 +54,29 @@ class Metadata:
         margin: pixels by which images are reflected at their borders before use.
     """
 
-    def __init__(self, script, recipe, tasks, normalization, no_rotate, size_multiple, noise_channels=0, margin=0):
-        self.script, self.recipe, self.tasks, self.normalization = script, recipe, list(tasks), normalization
-        self.no_rotate, self.size_multiple = list(no_rotate), size_multiple
-        self.noise_channels, self.margin = noise_channels, margin
+    script: str
+    recipe: str
+    tasks: list[str]
+    normalization: Normalization
+    no_rotate: list[str]
+    size_multiple: int
+    noise_channels: int = 0
+    margin: int = 0
 
-    def check(self):
+    def __post_init__(self):
+        self.tasks, self.no_rotate = list(self.tasks), list(self.no_rotate)
+
+    @property
+    def makes_defects(self) -> bool:
+        """Whether it is CIN-GAN's, which makes x from y; others restore."""
+        return self.script == "CIN-GAN"
+
+    @property
+    def needs_task(self) -> bool:
+        """Whether one must say which task an image is of: its scale depends on it."""
+        return self.normalization.kind == "fixed" and len(self.tasks) > 1
+
+    def check(self) -> None:
         """Raise InputError where a field cannot be true."""
         names = (*self.tasks, *self.no_rotate, self.script, self.recipe)
         numbers = (self.size_multiple, self.noise_channels, self.margin)
@@ -59,14 +87,14 @@ class Metadata:
         if not set(self.tasks) <= set(self.normalization.tasks()):
             raise InputError("damaged generator file (tasks without a normalisation)")
 
-    def to_json(self):
+    def to_json(self) -> str:
         """Text for the HDF5 attribute."""
         return json.dumps(
             {"format_version": FORMAT_VERSION, **vars(self), "normalization": self.normalization.to_json()}
         )
 
 
-def save_generator(model, path, metadata):
+def save_generator(model: keras.Model, path: Path, metadata: Metadata) -> None:
     """Save a generator with its metadata as one HDF5 file, whole or not at all."""
     with written_whole(path) as beside:
         save_keras(model, beside)
@@ -74,7 +102,7 @@ def save_generator(model, path, metadata):
             file.attrs[ATTRIBUTE] = metadata.to_json()
 
 
-def save_keras(model, path):
+def save_keras(model: keras.Model, path: Path) -> None:
     """Save a Keras model as HDF5, without Keras' advice to use its newer format: labs exchange .h5."""
     from absl import logging
 
@@ -101,7 +129,7 @@ def _reserve(path, size):
         os.fsync(file.fileno())
 
 
-def read_metadata(path):
+def read_metadata(path: str | Path) -> Metadata:
     """Read the metadata of a generator without TensorFlow, and check that the file holds only known layers.
 
     Returns:
@@ -119,21 +147,29 @@ def read_metadata(path):
     if not isinstance(stored, str) or not isinstance(config, str):
         raise InputError(f"{path}: no generator of MicroscopyGAN; expected a generator.h5 that its training wrote")
     try:
-        config, fields = json.loads(config), json.loads(stored)
-        unknown = _foreign_parts(config)
-        if unknown:
-            raise InputError(f"holds layers that no generator has ({', '.join(sorted(map(str, unknown)))}); not loaded")
-        check_sizes(config["config"]["layers"])
-        if fields.pop("format_version") != FORMAT_VERSION:
-            raise InputError("it was written by another version of this project")
-        fields["normalization"] = normalization.from_json(fields["normalization"])
-        metadata = Metadata(**fields)
-        metadata.check()
-        return metadata
+        _check_layers(json.loads(config))
+        return _parse(json.loads(stored))
     except InputError as failure:
         raise InputError(f"{path}: {failure}") from failure
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as failure:
         raise InputError(f"{path}: damaged generator file ({failure})") from failure
+
+
+def _check_layers(config):
+    """Raise InputError where a model's configuration holds what no generator has."""
+    unknown = _foreign_parts(config)
+    if unknown:
+        raise InputError(f"holds layers that no generator has ({', '.join(sorted(map(str, unknown)))}); not loaded")
+    check_sizes(config["config"]["layers"])
+
+
+def _parse(fields):
+    """The metadata that `Metadata.to_json` described. Raises InputError."""
+    if fields.pop("format_version") != FORMAT_VERSION:
+        raise InputError("it was written by another version of this project")
+    metadata = Metadata(**{**fields, "normalization": normalization.from_json(fields["normalization"])})
+    metadata.check()
+    return metadata
 
 
 def _read_attributes(path):
@@ -157,7 +193,7 @@ def _foreign_parts(config):
     return foreign.union(*map(_foreign_parts, config.values()))
 
 
-def check_sizes(layers):
+def check_sizes(layers: list[dict]) -> None:
     """Raise InputError where a model's layers are larger than any generator's.
 
     Args:
@@ -167,16 +203,7 @@ def check_sizes(layers):
         raise InputError(f"{len(layers)} layers; no generator has over {MOST_LAYERS}")
     for layer in layers:
         config = layer["config"]
-        for key in (
-            "filters",
-            "kernel_size",
-            "strides",
-            "size",
-            "pool_size",
-            "input_dim",
-            "output_dim",
-            "target_shape",
-        ):
+        for key in SIZES:
             numbers = np.atleast_1d(config.get(key, 1))
             if numbers.max() > LARGEST_NUMBER:
                 raise InputError(f"a layer with {key} {config[key]}; no generator has over {LARGEST_NUMBER}")
@@ -185,7 +212,7 @@ def check_sizes(layers):
             raise InputError(f"layer {config.get('name')} is larger than any generator's")
 
 
-def load_generator(path):
+def load_generator(path: str | Path) -> tuple[keras.Model, Metadata]:
     """Load model and metadata.
 
     Returns:
@@ -209,7 +236,7 @@ def load_generator(path):
 def _check_model(path, model, metadata):
     """Raise InputError unless the model maps images to images of one channel, and its weights are numbers."""
     expected = [1]
-    if metadata.script == "CIN-GAN":
+    if metadata.makes_defects:
         expected = [1, "task", *[metadata.noise_channels] * bool(metadata.noise_channels)]
     received = [t.shape[-1] if len(t.shape) == 4 else "task" if len(t.shape) == 2 else t.shape for t in model.inputs]
     outputs = [tuple(tensor.shape) for tensor in model.outputs]

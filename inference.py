@@ -1,8 +1,18 @@
 """Applying a generator to raw images of any size: normalise, pad, tile, blend, undo. Any Keras backend."""
 
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from errors import InputError
+from generator_files import Metadata
+from normalization import Scale
+
+if TYPE_CHECKING:
+    import keras
 
 STREAM_NOISE = 1234
 
@@ -13,16 +23,22 @@ class Applier:
     A cGAN's generator turns x into a restored image; a CIN generator turns clean y into a defective x.
 
     Args:
-        model: keras.Model.
-        metadata: `generator_files.Metadata`.
         seed: of the noise input, where there is one.
     """
 
-    def __init__(self, model, metadata, seed=0):
+    def __init__(self, model: Callable, metadata: Metadata, seed: int = 0):
         self.model, self.metadata, self.seed = model, metadata, seed
-        self.makes_defects = metadata.script == "CIN-GAN"
+        self.makes_defects = metadata.makes_defects
 
-    def __call__(self, image, task, draw=0, tile=None, overlap=64, average=1):
+    def __call__(
+        self,
+        image: np.ndarray,
+        task: str | None,
+        draw: int = 0,
+        tile: int | None = None,
+        overlap: int = 64,
+        average: int = 1,
+    ) -> np.ndarray:
         """Apply the generator to one raw image.
 
         Args:
@@ -38,14 +54,23 @@ class Applier:
         """
         return self.with_scales(image, self.scales(image, task), task, draw, tile, overlap, average)
 
-    def scales(self, image, task):
+    def scales(self, image: np.ndarray, task: str | None) -> tuple[Scale, Scale]:
         """(Scale of what goes in, Scale of what comes out) of a whole raw image."""
         scales = self.metadata.normalization
         if self.makes_defects:
             return scales.y_scale(task, image), scales.x_scale(task, image)
         return scales.x_scale(task, image), scales.restored_scale(task, image)
 
-    def with_scales(self, image, scales, task, draw, tile, overlap, average):
+    def with_scales(
+        self,
+        image: np.ndarray,
+        scales: tuple[Scale, Scale],
+        task: str | None,
+        draw: int,
+        tile: int | None,
+        overlap: int,
+        average: int,
+    ) -> np.ndarray:
         """As calling it, with the scales of a larger image that `image` is a part of."""
         before, after = scales
         outputs = [
@@ -54,7 +79,7 @@ class Applier:
         ]
         return after.undo(np.mean(outputs, axis=0))
 
-    def may_rotate(self, task):
+    def may_rotate(self, task: str | None) -> bool:
         """Without a task, every task that the generator knows must allow quarter turns."""
         return not set(self.metadata.no_rotate) & ({task} if task else set(self.metadata.tasks))
 
@@ -80,7 +105,7 @@ class Applier:
         return np.asarray(output)[0, ..., 0].astype(np.float32)
 
 
-def in_precision(model, precision):
+def in_precision(model: keras.Model, precision: str) -> keras.Model:
     """A generator that computes in another precision; weights and the image that it gives stay float32.
 
     Args:
@@ -105,7 +130,7 @@ def in_precision(model, precision):
     return converted
 
 
-def symmetries(average, rotate):
+def symmetries(average: int, rotate: bool) -> list[tuple[Callable, Callable]]:
     """(apply, undo) pairs of the symmetries to average over: one, the four flips, or all eight of the square.
 
     Args:
@@ -128,14 +153,14 @@ def _symmetry(turns, flip):
     return apply, undo
 
 
-def pad_to_multiple(image, multiple):
+def pad_to_multiple(image: np.ndarray, multiple: int) -> np.ndarray:
     """Reflect an (H, W) image at its bottom and right edges until both sides are multiples."""
     pads = [(0, -size % multiple) for size in image.shape]
     # A side shorter than its padding cannot be reflected at once; "symmetric" can, any number of times.
     return np.pad(image, pads, mode="symmetric") if any(pad for _, pad in pads) else image
 
 
-def tile_grid(size, tile, overlap, multiple):
+def tile_grid(size: int, tile: int, overlap: int, multiple: int) -> tuple[list[int], int]:
     """Where tiles along one axis start, and their length: as few as fit, equal, and no longer than they need to be.
 
     Args:
@@ -151,7 +176,7 @@ def tile_grid(size, tile, overlap, multiple):
     return [*range(0, size - length, length - overlap), size - length], length
 
 
-def tile_weights(start, tile, size, overlap):
+def tile_weights(start: int, tile: int, size: int, overlap: int) -> np.ndarray:
     """Weights of one tile along one axis: 1 inside, a ramp to 0 over the overlap at edges inside the image.
 
     The outer quarter of an overlap weighs nothing: there the network saw the tile's edge, not the image.
@@ -166,7 +191,9 @@ def tile_weights(start, tile, size, overlap):
     return weights
 
 
-def blend_tiles(image, function, tile, overlap, multiple):
+def blend_tiles(
+    image: np.ndarray, function: Callable[[np.ndarray], np.ndarray], tile: int, overlap: int, multiple: int
+) -> np.ndarray:
     """Apply `function` to overlapping tiles of an (H, W) image and blend the results, so that no seam shows.
 
     Raises:

@@ -1,17 +1,30 @@
 """What both training scripts do around their GAN: load the data, start the devices, train, evaluate, save."""
 
+from __future__ import annotations
+
+import argparse
 import sys
+from collections.abc import Callable
 from contextlib import nullcontext
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import cluster
 import data_utils
 from batches import patch_shape
+from data_utils import Task
 from devices import estimate_seconds, is_slow_on_cpu, start_tensorflow
 from errors import InputError
 from generator_files import save_generator, save_keras
-from run_folder import RunFolder, written_whole
+from recipes import Baseline, Recipe
+from run_folder import RunFolder, json_values, written_whole
 from run_report import write_report
+
+if TYPE_CHECKING:
+    import keras
+    import tensorflow as tf
+
+    from evaluation import Evaluator
+    from gans import Method
 
 # After a divergence the batches are drawn from another seed, a few times.
 REDRAW, MOST_ROLLBACKS = 1_000_003, 3
@@ -23,7 +36,7 @@ FIXED_BY_RESUME = (
 ).split()
 
 
-def load_tasks(args):
+def load_tasks(args: argparse.Namespace) -> list[Task]:
     """The pair sets that the arguments name; notices are printed. Raises InputError."""
     tasks, notices = data_utils.load_tasks(
         args.data_dir, args.tasks, args.images_limit, args.eval_limit, args.unpaired_limit, args.seed
@@ -36,7 +49,7 @@ def load_tasks(args):
     return tasks
 
 
-def open_run(args, name):
+def open_run(args: argparse.Namespace, name: str) -> RunFolder:
     """The results folder, checked but not yet written to. Raises InputError where it holds an earlier run."""
     run = RunFolder(args.dir / name, args.keep_checkpoints)
     # Several workers would find each other's probe of the lock; the chief takes it later.
@@ -44,7 +57,7 @@ def open_run(args, name):
     return run
 
 
-def choose_patch(tasks, largest, recipe):
+def choose_patch(tasks: list[Task], largest: int | None, recipe: Recipe | Baseline) -> tuple[int, int]:
     """(height, width) of the training patches; it is said where images are cropped."""
     patch = patch_shape(tasks, largest, recipe.size_multiple)
     if any(task.shape != patch for task in tasks):
@@ -52,11 +65,12 @@ def choose_patch(tasks, largest, recipe):
     return patch
 
 
-def start_devices(args, method, patch, gflop_per_image, most_gpus=None):
+def start_devices(
+    args: argparse.Namespace, method: str, patch: tuple[int, int], gflop_per_image: float, most_gpus: int | None = None
+) -> tf.distribute.Strategy:
     """Import TensorFlow, choose devices and precision, say how long a CPU will need.
 
     Args:
-        args: parsed arguments.
         method: what is trained, in words.
         patch: (height, width) of the training patches in pixels.
         gflop_per_image: arithmetic of one 128 x 128 image in one iteration.
@@ -77,16 +91,20 @@ def start_devices(args, method, patch, gflop_per_image, most_gpus=None):
     keras.utils.set_random_seed(args.seed)
     keras.config.set_dtype_policy("float32" if args.precision == "float32" else f"mixed_{args.precision}")
     print(f"training on {devices}, {method}, batch {args.batch_size}")
-    if "CPU" in devices and is_slow_on_cpu(args.precision):
-        print(f"note: this CPU has no {args.precision} instructions; --precision=float32 is several times faster here")
     if "CPU" in devices:
-        hours = estimate_seconds(gflop_per_image, args.batch_size * args.num_iters, patch[0] * patch[1]) / 3600
-        if hours > 0.25 and not (args.max_seconds and args.max_seconds < 900):
-            print(f"note: {args.num_iters} iterations will take about {hours:.1f} hours on this CPU")
+        _warn_of_slow_cpu(args, patch, gflop_per_image)
     return strategy
 
 
-def load_features(weights):
+def _warn_of_slow_cpu(args, patch, gflop_per_image):
+    if is_slow_on_cpu(args.precision):
+        print(f"note: this CPU has no {args.precision} instructions; --precision=float32 is several times faster here")
+    hours = estimate_seconds(gflop_per_image, args.batch_size * args.num_iters, patch[0] * patch[1]) / 3600
+    if hours > 0.25 and not (args.max_seconds and args.max_seconds < 900):
+        print(f"note: {args.num_iters} iterations will take about {hours:.1f} hours on this CPU")
+
+
+def load_features(weights: str) -> keras.Model:
     """VGG16 features with the filters that `--vgg_weights` names; says which."""
     import vgg
 
@@ -95,92 +113,98 @@ def load_features(weights):
     return features
 
 
-def run_training(args, defaults, run, strategy, gan, batches, evaluator, has_schedule):
-    """Train, evaluate and save until the end; print where the generator is.
+class Training:
+    """One training and its results folder: where it starts, what is saved, what happens when it diverges.
 
     Args:
-        args: parsed arguments.
-        defaults: {argument: default}, for args.json.
-        run: RunFolder.
         strategy: the strategy that `gan` was built under.
-        gan: a `gans.Method`.
-        batches: callable from the iteration to the global batch.
-        evaluator: `evaluation.Evaluator`.
         has_schedule: a learning rate follows `--num_iters`, so that a resumed run may not change it.
-
-    Returns:
-        The script's exit code.
     """
-    chief = cluster.is_chief(strategy)
-    with run.locked() if chief else nullcontext(), cluster.failures_told(strategy):
-        training = Training(args, run, strategy, gan, evaluator, has_schedule)
-        training.prepare(defaults)
-        done, code = training.train(batches)
-        if chief:
-            write_report(run.path)
-    if not chief:
-        print(f"stopped after iteration {done}; the chief has saved everything")
-        return code
-    needs_task = evaluator.metadata.normalization.kind == "fixed" and len(evaluator.metadata.tasks) > 1
-    flag = " --task=NAME" if needs_task else ""
-    if code:
-        print(f"stopped after iteration {done}; everything is saved. Go on with the same command and --resume")
-    generator = run / "generator.h5"
-    print(f"how it went: {run / 'report.html'}")
-    print(f"{generator} is ready after {done} iterations; use it on your own images:")
-    print(f"  python restore.py --generator_path={generator} --input=IMAGE.tif --output=RESULT.tif{flag}")
-    sys.stdout.flush()
-    return code
 
-
-class Training:
-    """One training and its results folder: where it starts, what is saved, what happens when it diverges."""
-
-    def __init__(self, args, run, strategy, gan, evaluator, has_schedule):
-        self.args, self.run, self.strategy, self.gan, self.evaluator = args, run, strategy, gan, evaluator
+    def __init__(
+        self,
+        args: argparse.Namespace,
+        run: RunFolder,
+        strategy: tf.distribute.Strategy,
+        gan: Method,
+        evaluator: Evaluator,
+        has_schedule: bool,
+    ):
+        self.args, self.folder, self.strategy, self.gan, self.evaluator = args, run, strategy, gan, evaluator
         self.chief = cluster.is_chief(strategy)
         self.start, self.seconds, self.rollbacks = 0, 0.0, 0
         state = {key: getattr(args, key) for key in FIXED_BY_RESUME if hasattr(args, key)}
-        self.state = {key: str(value) if isinstance(value, Path) else value for key, value in state.items()}
-        self.state["tasks"] = evaluator.metadata.tasks
+        self.state = {**json_values(state), "tasks": evaluator.metadata.tasks}
         if has_schedule:
             self.state["num_iters"] = args.num_iters
 
-    def prepare(self, defaults):
+    def run(self, batches: Callable[[int], dict], parser: argparse.ArgumentParser) -> int:
+        """Train, evaluate and save until the end; print where the generator is.
+
+        Args:
+            batches: callable from the iteration to the global batch.
+            parser: the one that parsed `args`; args.json marks what is not its default.
+
+        Returns:
+            The script's exit code.
+        """
+        with self.folder.locked() if self.chief else nullcontext(), cluster.failures_told(self.strategy):
+            self._prepare(parser)
+            done, code = self._train(batches)
+            if self.chief:
+                write_report(self.folder.path)
+        if not self.chief:
+            print(f"stopped after iteration {done}; the chief has saved everything")
+            return code
+        if code:
+            print(f"stopped after iteration {done}; everything is saved. Go on with the same command and --resume")
+        self._tell_how_to_use(done)
+        return code
+
+    def _tell_how_to_use(self, done):
+        metadata, generator = self.evaluator.metadata, self.folder / "generator.h5"
+        flag = " --task=NAME" if metadata.needs_task else ""
+        print(f"how it went: {self.folder / 'report.html'}")
+        print(f"{generator} is ready after {done} iterations; use it on your own images:")
+        print(f"  python restore.py --generator_path={generator} --input=IMAGE.tif --output=RESULT.tif{flag}")
+        sys.stdout.flush()
+
+    def _prepare(self, parser):
         """Make the folder, or load its last checkpoint. Workers other than the chief write nothing."""
-        notice = self.run.create(self.args.resume, self.args.overwrite) if self.chief else None
+        notice = self.folder.create(self.args.resume, self.args.overwrite) if self.chief else None
         if notice:
             print(f"note: {notice}")
         if self.args.resume:
             self._load()
         elif self.args.on_divergence == "rollback" and self.chief:
-            self.run.save_checkpoint(0, self.gan.variables(), self.state)
+            self.folder.save_checkpoint(0, self.gan.variables(), self.state)
         if self.chief:
-            self.run.write_args(self.args, defaults)
+            self.folder.write_args(self.args, {name: parser.get_default(name) for name in vars(self.args)})
 
     def _load(self):
         with self.strategy.scope():
-            self.start, self.seconds, self.rollbacks = self.run.load_checkpoint(self.gan.variables(), self.state)
+            self.start, self.seconds, self.rollbacks = self.folder.load_checkpoint(self.gan.variables(), self.state)
 
-    def save(self, done, seconds):
+    def _save(self, done, seconds):
         """Save the generator, the other networks and a checkpoint, each whole."""
         if not self.chief:
             return
-        save_generator(self.gan.released, self.run / "generator.h5", self.evaluator.metadata)
+        save_generator(self.gan.released, self.folder / "generator.h5", self.evaluator.metadata)
         for name in self.gan.networks.keys() - {"generator"}:
-            with written_whole(self.run / f"{name}.h5") as beside:
+            with written_whole(self.folder / f"{name}.h5") as beside:
                 save_keras(self.gan.networks[name], beside)
-        self.run.save_checkpoint(done, self.gan.variables(), self.state, seconds, self.rollbacks)
+        self.folder.save_checkpoint(done, self.gan.variables(), self.state, seconds, self.rollbacks)
 
-    def train(self, batches):
+    def _train(self, batches):
         """Train to the end, or raise DivergenceError; gives (finished iterations, exit code)."""
-        from training import DivergenceError, train
+        from training import DivergenceError, Loop
 
-        evaluate = self.evaluator.bind(self.gan, self.run) if self.chief else lambda *received: None
+        evaluate = self.evaluator.bind(self.gan, self.folder) if self.chief else lambda *received: None
         while True:
             batches.seed = self.args.seed + REDRAW * self.rollbacks
             try:
-                return train(self.gan, batches, self.strategy, self.start, self.seconds, self.args, evaluate, self.save)
+                loop = Loop(self.gan, batches, self.strategy, self.args, evaluate, self._save)
+                return loop.run(self.start, self.seconds)
             except DivergenceError as failure:
                 if self.args.on_divergence == "stop" or self.rollbacks == MOST_ROLLBACKS:
                     raise DivergenceError(f"{failure}; {self._advice()}") from failure
@@ -193,7 +217,7 @@ class Training:
         print(f"note: {failure}; back at iteration {self.start}, with other batches (rollback {rollbacks})")
 
     def _advice(self):
-        checkpoints = self.run.checkpoints()
+        checkpoints = self.folder.checkpoints()
         if not checkpoints:
             return "nothing was saved before; look at the data, or lower --save_every"
         iteration = int(checkpoints[-1].stem)

@@ -4,29 +4,32 @@ Every function returns the mean over the images it is given; a train step on one
 their number itself, because gradients are summed over replicas.
 """
 
+from __future__ import annotations
+
 import math
+from collections.abc import Callable
 
 import tensorflow as tf
 
 
-def gray_to_rgb(images):
+def gray_to_rgb(images: tf.Tensor) -> tf.Tensor:
     """Repeat the gray channel: the released code feeds VGG16 images in [-1, 1] without VGG's own preprocessing."""
     return tf.repeat(images, 3, axis=-1)
 
 
-def content_loss(features_a, features_b):
+def content_loss(features_a: tf.Tensor, features_b: tf.Tensor) -> tf.Tensor:
     """Mean squared difference of VGG16 block3_conv3 features (Johnson et al., arXiv 1603.08155), a scalar."""
     return tf.reduce_mean(tf.square(features_a - features_b))
 
 
-def gram_matrix(features):
+def gram_matrix(features: tf.Tensor) -> tf.Tensor:
     """Channel correlations of (batch, h, w, channels) features, divided by channels * h * w: (batch, c, c)."""
     height, width, channels = tf.unstack(tf.shape(features)[1:])
     gram = tf.einsum("bhwc,bhwd->bcd", features, features)
     return gram / tf.cast(channels * height * width, features.dtype)
 
 
-def style_loss(features_a, features_b):
+def style_loss(features_a: list[tf.Tensor], features_b: list[tf.Tensor]) -> tf.Tensor:
     """Squared Gram matrix differences, summed over the matrix, mean over images and layers (arXiv 1603.08155, eq. 4).
 
     Args:
@@ -39,27 +42,29 @@ def style_loss(features_a, features_b):
     return tf.add_n(per_layer) / len(per_layer)
 
 
-def discriminator_loss(real_logits, restored_logits):
+def discriminator_loss(real_logits: tf.Tensor, restored_logits: tf.Tensor) -> tf.Tensor:
     """Binary cross-entropy of a discriminator: real pairs are 1, restored ones 0 (arXiv 1406.2661, on logits)."""
     return tf.reduce_mean(tf.nn.softplus(-real_logits)) + tf.reduce_mean(tf.nn.softplus(restored_logits))
 
 
-def adversarial_loss(restored_logits):
+def adversarial_loss(restored_logits: tf.Tensor) -> tf.Tensor:
     """Non-saturating generator loss: the cross-entropy of calling the restored image real."""
     return tf.reduce_mean(tf.nn.softplus(-restored_logits))
 
 
-def critic_loss(real_scores, generated_scores):
+def critic_loss(real_scores: tf.Tensor, generated_scores: tf.Tensor) -> tf.Tensor:
     """Wasserstein critic loss without the penalty (Gulrajani et al. 2017, arXiv 1704.00028, algorithm 1)."""
     return tf.reduce_mean(generated_scores) - tf.reduce_mean(real_scores)
 
 
-def wasserstein_loss(generated_scores):
+def wasserstein_loss(generated_scores: tf.Tensor) -> tf.Tensor:
     """Wasserstein generator loss: minus the critic's score of generated images."""
     return -tf.reduce_mean(generated_scores)
 
 
-def gradient_penalty(critic, real, generated, epsilon):
+def gradient_penalty(
+    critic: Callable[[tf.Tensor], tf.Tensor], real: tf.Tensor, generated: tf.Tensor, epsilon: tf.Tensor
+) -> tf.Tensor:
     """(||grad critic(epsilon * real + (1 - epsilon) * generated)|| - 1)^2, the norm over all pixels of one image.
 
     Gulrajani et al. 2017, algorithm 1.
@@ -82,17 +87,17 @@ def gradient_penalty(critic, real, generated, epsilon):
     return tf.reduce_mean(tf.square(norm - 1.0))
 
 
-def least_squares_loss(logits, target):
+def least_squares_loss(logits: tf.Tensor, target: float) -> tf.Tensor:
     """Mean squared distance of a discriminator's map from `target`, 1 for real (Mao et al., arXiv 1611.04076)."""
     return tf.reduce_mean(tf.square(logits - target))
 
 
-def pixel_loss(restored, y):
+def pixel_loss(restored: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
     """Mean absolute difference."""
     return tf.reduce_mean(tf.abs(restored - y))
 
 
-def psnr_loss(restored, y):
+def psnr_loss(restored: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
     """Minus the PSNR of each image at data range 1, in dB, mean over images; an error of 0.3 % counts as none.
 
     Every image is judged by its own error, as the metric does. Under a mean of differences the few images that are
@@ -102,7 +107,7 @@ def psnr_loss(restored, y):
     return tf.reduce_mean(tf.math.log(mean_square + 1e-5)) * (10.0 / math.log(10.0))
 
 
-def ssim_loss(restored, y, window=7):
+def ssim_loss(restored: tf.Tensor, y: tf.Tensor, window: int = 7) -> tf.Tensor:
     """1 - SSIM (Wang et al. 2004) over window x window pixels of equal weight, scikit-image's way, data range 1."""
 
     def local_mean(images):

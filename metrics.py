@@ -1,19 +1,22 @@
 """PSNR, SSIM and NRMSE with explicit ranges; scikit-image does the arithmetic. Images are (H, W) in raw units."""
 
+from __future__ import annotations
+
 import warnings
+from collections.abc import Iterable
 
 import numpy as np
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 
-def min_max(image):
+def min_max(image: np.ndarray) -> np.ndarray:
     """Scale an image to [0, 1] by its own minimum and maximum; a constant image becomes 0."""
     image = np.asarray(image, np.float64)
     span = image.max() - image.min()
     return (image - image.min()) / span if span else np.zeros_like(image)
 
 
-def fit_affine(restored, y):
+def fit_affine(restored: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Gain (not below 0) and offset, by least squares, that map `restored` onto `y`.
 
     A negative gain is refused: an inverted image scores as bad as it is.
@@ -28,7 +31,7 @@ def fit_affine(restored, y):
     return gain * centered + y.mean()
 
 
-def paper_metric(restored, y):
+def paper_metric(restored: np.ndarray, y: np.ndarray) -> dict[str, float]:
     """The published metric: each image min-max scaled by itself, data range 1. Hides offset, gain and outliers.
 
     Returns:
@@ -37,7 +40,7 @@ def paper_metric(restored, y):
     return _psnr_ssim(min_max(restored), min_max(y), 1.0)
 
 
-def affine_metric(restored, y):
+def affine_metric(restored: np.ndarray, y: np.ndarray) -> dict[str, float]:
     """PSNR, SSIM and NRMSE after `fit_affine`, with the span of y's 0.1 to 99.9 percentiles as data range.
 
     Returns:
@@ -62,20 +65,19 @@ def _psnr_ssim(image, y, data_range):
     }
 
 
-def mean_scores(restored_images, y_images):
-    """Mean of both metrics over pairs of images.
+def both_metrics(restored: np.ndarray, y: np.ndarray) -> dict[str, float]:
+    """{"affine_psnr", "affine_ssim", "affine_nrmse", "paper_psnr", "paper_ssim"} of one pair of images."""
+    scores = {"affine": affine_metric(restored, y), "paper": paper_metric(restored, y)}
+    return {f"{metric}_{key}": value for metric, row in scores.items() for key, value in row.items()}
 
-    Returns:
-        {"affine_psnr", "affine_ssim", "affine_nrmse", "paper_psnr", "paper_ssim"}.
-    """
-    rows = []
-    for restored, y in zip(restored_images, y_images, strict=True):
-        scores = {"affine": affine_metric(restored, y), "paper": paper_metric(restored, y)}
-        rows.append({f"{metric}_{key}": value for metric, row in scores.items() for key, value in row.items()})
+
+def mean_scores(restored_images: Iterable[np.ndarray], y_images: Iterable[np.ndarray]) -> dict[str, float]:
+    """Means of `both_metrics` over pairs of images, under the same names."""
+    rows = [both_metrics(restored, y) for restored, y in zip(restored_images, y_images, strict=True)]
     return {key: float(np.mean([row[key] for row in rows])) for key in rows[0]}
 
 
-def intensities(restored, x):
+def intensities(restored: np.ndarray, x: np.ndarray) -> tuple[float, float, float]:
     """(gain, offset, flux): least-squares straight line from x to the restored image, and the ratio of their means."""
     x, restored = np.asarray(x, np.float64), np.asarray(restored, np.float64)
     gain = np.mean((x - x.mean()) * (restored - restored.mean())) / max(x.var(), 1e-12)

@@ -3,16 +3,22 @@
 Images are (batch, height, width, 1) float32; tasks are (batch, 1) int32 indices.
 """
 
+from __future__ import annotations
+
+from collections.abc import Callable
+
 import keras
 from keras import layers
 
 
-def instance_normalization(x):
+def instance_normalization(x: keras.KerasTensor) -> keras.KerasTensor:
     """Normalise each channel of each image by its own mean and deviation (Ulyanov et al., arXiv 1607.08022)."""
     return layers.GroupNormalization(groups=-1, epsilon=1e-3, dtype="float32")(x)
 
 
-def conditional_instance_normalization(z, task, num_tasks):
+def conditional_instance_normalization(
+    z: keras.KerasTensor, task: keras.KerasTensor, num_tasks: int
+) -> keras.KerasTensor:
     """CIN(z; s) = gamma_s * (z - mean) / std + beta_s (Dumoulin et al., arXiv 1610.07629, eq. 5).
 
     Args:
@@ -31,7 +37,13 @@ def conditional_instance_normalization(z, task, num_tasks):
     return layers.Add(dtype="float32")([layers.Multiply(dtype="float32")([z, gamma]), beta])
 
 
-def resnet(image, normalize, num_blocks, dropout=0.0, normalize_upsampling=True):
+def resnet(
+    image: keras.KerasTensor,
+    normalize: Callable[[keras.KerasTensor], keras.KerasTensor],
+    num_blocks: int,
+    dropout: float = 0.0,
+    normalize_upsampling: bool = True,
+) -> keras.KerasTensor:
     """The body of the residual generators: two stride-2 convolutions, residual blocks, two upsamplings, tanh."""
     x = image
     for filters, size, strides in ((64, 7, 1), (128, 3, 2), (256, 3, 2)):
@@ -56,7 +68,7 @@ def _residual_block(x, normalize, dropout):
     return layers.Add()([x, normalize(y)])
 
 
-def paper_generator(dropout=0.5):
+def paper_generator(dropout: float = 0.5) -> keras.Model:
     """The paper's restoring generator: 9 residual blocks of 256, instance normalisation; 11,376,129 parameters.
 
     Heights and widths are multiples of 4, values in [-1, 1].
@@ -66,7 +78,7 @@ def paper_generator(dropout=0.5):
     return keras.Model(image, layers.Average(dtype="float32")([image, correction]), name="paper_generator")
 
 
-def paper_cin_generator(num_tasks, dropout=0.5):
+def paper_cin_generator(num_tasks: int, dropout: float = 0.5) -> keras.Model:
     """The paper's defect generator: 12 residual blocks, CIN down to the last of them, no normalisation after.
 
     Inputs are [image, task]; heights and widths are multiples of 4, values in [-1, 1].
@@ -86,7 +98,7 @@ def _convolve(x, filters, size=3, strides=1, activation="relu"):
     return layers.Conv2D(filters, size, strides=strides, padding="same", activation=activation)(x)
 
 
-def tuned_generator(filters=(24, 48, 96)):
+def tuned_generator(filters: tuple[int, ...] = (24, 48, 96)) -> keras.Model:
     """A U-Net (arXiv 1505.04597) with a global skip and without normalisation; a thirteenth of the paper's arithmetic.
 
     Heights and widths are multiples of 4.
@@ -102,7 +114,7 @@ BLUR_SIDES = (3, 3, 3, 5, 5, 7, 9)
 NOISE_RAMPS = (0.1, 0.2, 0.4, 0.8, 1.6)
 
 
-def tuned_cin_generator(num_tasks):
+def tuned_cin_generator(num_tasks: int) -> keras.Model:
     """Defects as optics and a camera make them: x = blur_s(y) + deviation_s(blur_s(y)) * blur_s'(noise).
 
     All layers are shared by the tasks s but for numbers that scale what they compute, as CIN's gamma does; CIN's
@@ -169,7 +181,9 @@ def _unet(x, filters):
     return x
 
 
-def patch_discriminator(filters=(64, 128, 256, 512), normalize=True, conditional=True):
+def patch_discriminator(
+    filters: tuple[int, ...] = (64, 128, 256, 512), normalize: bool = True, conditional: bool = True
+) -> keras.Model:
     """A PatchGAN (Isola et al., arXiv 1611.07004): sees [x, candidate], or the candidate alone; a map of logits.
 
     The last two convolutions keep the resolution; with four filter counts the receptive field is 70 x 70 pixels.
@@ -185,7 +199,7 @@ def patch_discriminator(filters=(64, 128, 256, 512), normalize=True, conditional
     return keras.Model(inputs, logits, name="patch_discriminator")
 
 
-def patch_critic(num_tasks, filters=(64, 128, 256, 512)):
+def patch_critic(num_tasks: int, filters: tuple[int, ...] = (64, 128, 256, 512)) -> keras.Model:
     """A Wasserstein PatchGAN without normalisation that knows the task; gives one score per image, (batch, 1).
 
     Inputs are [image, task]. The task shifts the features of every layer (one learned row of biases per task).

@@ -3,11 +3,17 @@
 Every normalisation is affine, `(raw - offset) / span`; what differs is where offset and span come from.
 """
 
-from typing import NamedTuple
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from errors import InputError
+
+if TYPE_CHECKING:
+    from data_utils import Task
 
 LOW_PERCENTILE, HIGH_PERCENTILE = 2.0, 99.8
 BLOCK = 8  # pixels; block means are nearly free of noise and of the microscope's blur
@@ -19,11 +25,11 @@ class Scale(NamedTuple):
     offset: float
     span: float
 
-    def normalize(self, raw):
+    def normalize(self, raw: np.ndarray) -> np.ndarray:
         """Raw intensities to network units, float32."""
         return ((np.asarray(raw, np.float32) - self.offset) / self.span).astype(np.float32)
 
-    def undo(self, normalized):
+    def undo(self, normalized: np.ndarray) -> np.ndarray:
         """Network units to raw intensities, float32."""
         return (np.asarray(normalized, np.float32) * self.span + self.offset).astype(np.float32)
 
@@ -37,28 +43,28 @@ class FixedNormalization:
 
     kind = "fixed"
 
-    def __init__(self, scales):
+    def __init__(self, scales: Mapping[str, tuple[Scale, Scale]]):
         self.scales = {name: (Scale(*x), Scale(*y)) for name, (x, y) in scales.items()}
 
-    def tasks(self):
+    def tasks(self) -> Iterable[str]:
         """Names of the tasks that it knows."""
         return self.scales.keys()
 
-    def x_scale(self, task, image):
+    def x_scale(self, task: str, image: np.ndarray) -> Scale:
         """Scale of a defective image of the task."""
         return self.scales[task][0]
 
-    def y_scale(self, task, image):
+    def y_scale(self, task: str, image: np.ndarray) -> Scale:
         """Scale of the clean partner of `image`: restored images are undone with it."""
         return self.scales[task][1]
 
     restored_scale = y_scale
 
-    def normalize_pair(self, task, x, y):
+    def normalize_pair(self, task: str, x: np.ndarray, y: np.ndarray) -> list[np.ndarray]:
         """A training pair in network units."""
         return [self.x_scale(task, x).normalize(x), self.y_scale(task, x).normalize(y)]
 
-    def to_json(self):
+    def to_json(self) -> dict:
         """Plain numbers for the HDF5 attribute."""
         return {"kind": self.kind, "scales": self.scales}
 
@@ -72,14 +78,14 @@ class PercentileNormalization:
 
     kind = "percentile"
 
-    def __init__(self, gains):
+    def __init__(self, gains: Mapping[str, tuple[float, float]]):
         self.gains = {name: (float(gain), float(offset)) for name, (gain, offset) in gains.items()}
 
-    def tasks(self):
+    def tasks(self) -> Iterable[str]:
         """Names of the tasks that it knows."""
         return self.gains.keys()
 
-    def x_scale(self, task, image):
+    def x_scale(self, task: str | None, image: np.ndarray) -> Scale:
         """Scale of a defective image, from its own percentiles; the task does not matter."""
         low, high = np.percentile(image, [LOW_PERCENTILE, HIGH_PERCENTILE])
         # A nearly empty image may have equal percentiles; its full range, or 1, keeps the division meaningful.
@@ -89,7 +95,7 @@ class PercentileNormalization:
     # A restored image comes back in x's units, with x's brightness.
     restored_scale = x_scale
 
-    def y_scale(self, task, image):
+    def y_scale(self, task: str, image: np.ndarray) -> Scale:
         """Scale of the clean partner of the defective `image`."""
         gain, offset = self.gains[task]
         low, span = self.x_scale(task, image)
@@ -97,7 +103,7 @@ class PercentileNormalization:
 
     normalize_pair = FixedNormalization.normalize_pair
 
-    def to_json(self):
+    def to_json(self) -> dict:
         """Plain numbers for the HDF5 attribute."""
         return {"kind": self.kind, "gains": self.gains}
 
@@ -105,15 +111,18 @@ class PercentileNormalization:
 class OwnPercentileNormalization(PercentileNormalization):
     """CARE's: in training y is normalised by its own percentiles; in use its output is read in x's (csbdeep's way)."""
 
-    def __init__(self, names):
+    def __init__(self, names: Iterable[str]):
         super().__init__(dict.fromkeys(names, (1.0, 0.0)))
 
-    def normalize_pair(self, task, x, y):
+    def normalize_pair(self, task: str, x: np.ndarray, y: np.ndarray) -> list[np.ndarray]:
         """A training pair in network units."""
         return [self.x_scale(task, image).normalize(image) for image in (x, y)]
 
 
-def from_json(stored):
+Normalization = FixedNormalization | PercentileNormalization
+
+
+def from_json(stored: dict) -> Normalization:
     """The normalisation that `to_json` described.
 
     Raises:
@@ -135,12 +144,13 @@ def from_json(stored):
     raise InputError(f"unknown normalisation {stored.get('kind')!r}; expected 'fixed' or 'percentile'")
 
 
-def fit_cgan(recipe, tasks, generated=None):
+def fit_cgan(
+    recipe: str, tasks: list[Task], generated: dict[str, tuple[Sequence, Sequence]] | None = None
+) -> Normalization:
     """Normalisation of a cGAN from its training pairs.
 
     Args:
         recipe: "paper" or "tuned".
-        tasks: list of `data_utils.Task`.
         generated: None, or {task: (x images, y images)} to fit `tuned`'s gain on in place of the real pairs.
     """
     if recipe == "paper":
@@ -149,7 +159,7 @@ def fit_cgan(recipe, tasks, generated=None):
     return PercentileNormalization({name: fit_gain(x, y) for name, (x, y) in pairs.items()})
 
 
-def fit_cin(recipe, tasks):
+def fit_cin(recipe: str, tasks: list[Task]) -> FixedNormalization:
     """Normalisation of a CIN-GAN from unpaired images: which x belongs to which y is not used.
 
     Recipe `tuned` compares the brightness of x and y over the first `images_limit` rows alone: those of the unpaired
@@ -182,14 +192,14 @@ def _spread(count, sample):
     return np.unique(np.linspace(0, count - 1, min(count, sample)).astype(int))
 
 
-def block_means(image):
+def block_means(image: np.ndarray) -> np.ndarray:
     """Means of 8 x 8 pixel blocks of an (H, W) image, flattened; rows and columns left over are dropped."""
     height, width = (size // BLOCK * BLOCK for size in image.shape)
     blocks = image[:height, :width].reshape(height // BLOCK, BLOCK, width // BLOCK, BLOCK)
     return blocks.mean(axis=(1, 3), dtype=np.float64).ravel()
 
 
-def fit_gain(x_images, y_images, sample=200):
+def fit_gain(x_images: Sequence[np.ndarray], y_images: Sequence[np.ndarray], sample: int = 200) -> tuple[float, float]:
     """Gain and offset that put y on x's scale: x = gain * y + offset.
 
     Least squares of x's block means on y's (the noise is in x alone, so the slope is not biased), refitted twice

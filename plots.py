@@ -1,6 +1,11 @@
 """Sample grids, loss curves and before/after strips; gray images with their own range stated."""
 
+from __future__ import annotations
+
+from pathlib import Path
+
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
@@ -8,7 +13,7 @@ from metrics import fit_affine
 from run_folder import written_whole
 
 
-def show_image(axes, image, title):
+def show_image(axes: Axes, image: np.ndarray, title: str) -> None:
     """Draw an (H, W) image in gray between its 0.5 and 99.5 percentiles, and say so below the title."""
     low, high = np.percentile(image, [0.5, 99.5])
     axes.imshow(image, cmap="gray", vmin=low, vmax=high, interpolation="nearest")
@@ -16,7 +21,7 @@ def show_image(axes, image, title):
     axes.set_axis_off()
 
 
-def save_sample_grid(path, rows, heading):
+def save_sample_grid(path: Path, rows: list, heading: str) -> np.ndarray:
     """Save a grid of images, one row per task.
 
     Args:
@@ -37,7 +42,7 @@ def save_sample_grid(path, rows, heading):
     return _save(figure, path)
 
 
-def save_before_after(path, rows):
+def save_before_after(path: Path, rows: list) -> None:
     """Save strips of candidates beside the ground truth, all in the range of the truth.
 
     Each candidate is shown after the least-squares gain and offset onto y, as the affine metric sees it.
@@ -58,7 +63,7 @@ def save_before_after(path, rows):
     _save(figure, path)
 
 
-def save_loss_curves(path, rows):
+def save_loss_curves(path: Path, rows: list[dict]) -> None:
     """Save the losses and the PSNR of each task over the iterations, from the rows of log.csv."""
     iterations = [int(row["iteration"]) for row in rows]
     scores = [key for key in rows[-1] if key.startswith("affine_psnr_")]
@@ -75,7 +80,7 @@ def save_loss_curves(path, rows):
     _save(figure, path)
 
 
-def save_checkpoint_curve(path, rows, best):
+def save_checkpoint_curve(path: Path, rows: list[dict], best: int) -> None:
     """Save PSNR and SSIM (affine) of the checkpoints of a run, and which one is best.
 
     Args:

@@ -11,6 +11,8 @@ table_A.md, table_A.json (every score of every image and seed) and table_A.png b
 the same command again goes on where it was stopped, and tries again what failed.
 """
 
+from __future__ import annotations
+
 import argparse
 import json
 import os
@@ -25,8 +27,9 @@ import arguments
 import data_utils
 import filters
 import table_jobs
+from data_utils import Task
 from errors import InputError, run_script
-from run_folder import RunFolder, write_text, written_whole
+from run_folder import RunFolder, json_values, write_text, written_whole
 from table_rows import JOBS, ROWS, budget, jobs_of
 
 # Arguments that change what a cell means: a folder's cells must agree in them.
@@ -34,9 +37,9 @@ FIXED = ("setting", "images_limit", "unpaired_limit", "eval_limit", "num_iters",
 FIXED += ("tasks", "vgg_weights", "no_rotate")
 
 
-def make_parser():
+def make_parser() -> argparse.ArgumentParser:
     """The script's arguments."""
-    parser = arguments.OneLineParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = arguments.OneLineParser(__doc__)
     add = parser.add_argument
     add("--setting", choices=list(ROWS), required=True, help="A: few real pairs; B: no pairs")
     length = parser.add_mutually_exclusive_group(required=True)
@@ -57,24 +60,21 @@ def make_parser():
     return parser
 
 
-def main(args):
+def main(args: argparse.Namespace) -> int:
     """Train what is missing, write the tables; returns the exit code."""
     if args.data_dir is None:
         args.data_dir = data_utils.default_data_dir()
-    limits = (args.images_limit, args.eval_limit, args.unpaired_limit)
-    tasks, notices = data_utils.load_tasks(args.data_dir, args.tasks, *limits, args.seed)
+    tasks, notices = load_tasks(args, args.seed)
     for notice in notices:
         print(f"note: {notice}")
-    record = open_record(args)
-    record["data"] = "; ".join(describe_task(task) for task in tasks)
-    shared = table_jobs.Shared(shared_flags(args), args.num_gpu, args.batch_size)
+    table = Table(args, tasks)
     try:
-        unplanned = plan_iterations(args, tasks, shared, record)
-        for seed in record["seeds"]:
-            tasks, _ = data_utils.load_tasks(args.data_dir, args.tasks, *limits, seed)
-            failures = unplanned | train_jobs(args, tasks, shared, record, seed, unplanned)
-            score_rows(args, tasks, record, seed, failures)
-            write_tables(args, tasks, record, seed)
+        unplanned = table.plan_iterations(tasks)
+        for seed in table.record["seeds"]:
+            tasks, _ = load_tasks(args, seed)
+            failures = unplanned | table.train_jobs(seed, unplanned)
+            table.score_rows(tasks, seed, failures)
+            table.write(tasks, seed)
     except KeyboardInterrupt:
         print("stopped; the same command goes on")
         return 130
@@ -84,10 +84,15 @@ def main(args):
     return 0
 
 
-def open_record(args):
+def load_tasks(args: argparse.Namespace, seed: int) -> tuple[list[Task], list[str]]:
+    """The pair sets, split by one seed; (list of `data_utils.Task`, notices). Raises InputError."""
+    limits = (args.images_limit, args.eval_limit, args.unpaired_limit)
+    return data_utils.load_tasks(args.data_dir, args.tasks, *limits, seed)
+
+
+def open_record(args: argparse.Namespace) -> dict:
     """The table's record: the one in --dir if it was made with the same arguments, else a new one."""
-    settings = {key: value for key, value in vars(args).items() if key in FIXED}
-    settings = {key: str(value) if isinstance(value, Path) else value for key, value in settings.items()}
+    settings = json_values({key: value for key, value in vars(args).items() if key in FIXED})
     path = args.dir / f"table_{args.setting}.json"
     if not path.is_file() and (path.parent / f"table_{args.setting}_runs").exists():
         raise InputError(f"{path.parent} holds trainings of a table, but not its {path.name}; choose another --dir")
@@ -104,18 +109,13 @@ def open_record(args):
     return record
 
 
-def describe_task(task):
+def describe_task(task: Task) -> str:
     """How much data a task has, in words."""
     height, width = task.shape
     return f"{task.name}: {len(task.train_x)} pairs, {len(task.test_x)} test images, {height} x {width} pixels"
 
 
-def save_record(args, record):
-    """Write the record as JSON."""
-    write_text(args.dir / f"table_{args.setting}.json", json.dumps(record, indent=1) + "\n")
-
-
-def describe_machine(num_gpu):
+def describe_machine(num_gpu: int | None) -> str:
     """The hardware in words; `num_gpu` as in the arguments."""
     command = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
     try:
@@ -127,146 +127,161 @@ def describe_machine(num_gpu):
     return ", ".join(gpu for gpu in gpus if gpu) or f"{os.cpu_count()} CPU cores, no GPU"
 
 
-def shared_flags(args):
+def shared_flags(args: argparse.Namespace) -> list[str]:
     """Flags that every training gets."""
     keys = ("images_limit", "unpaired_limit", "eval_limit", "data_dir", "vgg_weights")
     flags = [f"--{key}={getattr(args, key)}" for key in keys if getattr(args, key) is not None]
     return flags + [f"--{key}={','.join(getattr(args, key))}" for key in ("tasks", "no_rotate") if getattr(args, key)]
 
 
-def plan_iterations(args, tasks, shared, record):
-    """Fill in record["plan"]: the step of every job, measured, and its iterations.
+class Table:
+    """One table in its folder: the record, the trainings that it needs and their scores."""
 
-    Returns:
-        {job: reason} of those whose step could not be measured.
-    """
-    steps = {JOBS[name].speed_of: plan["step"] for name, plan in record["plan"].items()}
-    failures = {}
-    for name in jobs_of(args.setting):
-        if name in record["plan"]:
-            continue
-        speed_of = JOBS[name].speed_of
+    def __init__(self, args: argparse.Namespace, tasks: list[Task]):
+        self.args, self.setting = args, args.setting
+        self.task_names = [task.name for task in tasks]
+        self.record = {**open_record(args), "data": "; ".join(describe_task(task) for task in tasks)}
+        self.shared = table_jobs.Shared(shared_flags(args), args.num_gpu, args.batch_size)
+
+    def plan_iterations(self, tasks: list[Task]) -> dict[str, str]:
+        """Fill in record["plan"]: the step of every job, measured, and its iterations.
+
+        Returns:
+            {job: reason} of those whose step could not be measured.
+        """
+        plan, failures = self.record["plan"], {}
+        steps = {JOBS[name].speed_of: planned["step"] for name, planned in plan.items()}
+        for name in jobs_of(self.setting):
+            if name in plan:
+                continue
+            speed_of = JOBS[name].speed_of
+            try:
+                if speed_of not in steps:
+                    steps[speed_of] = table_jobs.seconds_per_iteration(speed_of, self.shared, tasks)
+            except InputError as failure:
+                failures[name] = str(failure)
+                print(f"{name}: failed ({failure})", flush=True)
+                continue
+            plan[name] = {"iterations": self._iterations(name, steps[speed_of]), "step": steps[speed_of]}
+            print(f"{name}: {plan[name]['step']:.3g} s a step, {plan[name]['iterations']} iterations", flush=True)
+            self._save_record()
+        return failures
+
+    def _iterations(self, name, step):
+        """Iterations of a job whose step takes `step` seconds."""
+        if not self.args.seconds:
+            return self.args.num_iters
+        return max(1, int(budget(self.setting, name, self.args.seconds, len(self.task_names)) / step))
+
+    def train_jobs(self, seed: int, failures: dict[str, str]) -> dict[str, str]:
+        """Train every job of one seed that is not finished and whose CIN-GAN has not failed.
+
+        Returns:
+            {job: reason} of those that failed.
+        """
+        failures, names = dict(failures), jobs_of(self.setting)
+        for number, name in enumerate(names, 1):
+            cin = JOBS[name].cin
+            if cin in failures:
+                failures[name] = failures[cin]
+            if name in failures or self._is_finished(name, seed):
+                continue
+            iterations = self.record["plan"][name]["iterations"]
+            left = f"about {self._minutes_left(seed, failures):.0f} minutes left in all"
+            print(f"[seed {seed}, {number}/{len(names)}] {name}: {iterations} iterations; {left}", flush=True)
+            try:
+                self._train(name, seed)
+            except InputError as failure:
+                failures[name] = str(failure)
+                print(f"{name}: failed ({failure})", flush=True)
+        return failures
+
+    def _train(self, name, seed):
+        iterations, cin = self.record["plan"][name]["iterations"], JOBS[name].cin
+        folder, cin_folder = self._seed_folder(seed) / name, cin and self._seed_folder(seed) / cin
+        command = table_jobs.training_arguments(name, self.shared, iterations, seed, folder, cin_folder)
+        table_jobs.run_logged(command, folder / "log.txt")
+
+    def _is_finished(self, name, seed):
+        """Whether all runs of a job of one seed are finished."""
+        iterations = self.record["plan"][name]["iterations"]
+        return all(RunFolder(run).finished(iterations) for run in self._runs(name, seed).values())
+
+    def _minutes_left(self, seed, failures):
+        """Minutes of the jobs of this seed and of those after it; a third is added for all but the steps."""
+        seconds = 0.0
+        for other in (s for s in self.record["seeds"] if s >= seed):
+            for name in jobs_of(self.setting):
+                if name not in failures and not self._is_finished(name, other):
+                    networks = len(self.task_names) if JOBS[name].per_task else 1
+                    planned = self.record["plan"][name]
+                    seconds += planned["step"] * planned["iterations"] * networks
+        return 1.33 * seconds / 60
+
+    def _seed_folder(self, seed):
+        """Folder of the runs of one seed."""
+        return self.args.dir / f"table_{self.setting}_runs" / f"seed{seed}"
+
+    def _runs(self, name, seed):
+        """{task name: run folder} of a job; one folder for all tasks where it trains one network."""
+        job = JOBS[name]
+        folder = self._seed_folder(seed) / name / job.folder
+        return {task: folder / task if job.per_task else folder for task in self.task_names}
+
+    def score_rows(self, tasks: list[Task], seed: int, failures: dict[str, str]) -> None:
+        """Restore the test images with every row of one seed and keep the scores in the record."""
+        for row in ROWS[self.setting]:
+            cells = self.record["cells"].setdefault(row.job, {})
+            known = cells.get(str(seed), {})
+            if known and not any("failed" in cell for cell in known.values()):
+                continue
+            if row.job == "bm3d" and not filters.has_bm3d():
+                print("note: no row for BM3D; its package (non-commercial use only) is in requirements-bm3d.txt")
+                continue
+            print(f"[seed {seed}] restoring with {row.label}", flush=True)
+            cells[str(seed)] = {task.name: self._score_cell(row, task, seed, failures) for task in tasks}
+            self._save_record()
+
+    def _score_cell(self, row, task, seed, failures):
+        """Scores of one row, task and seed; its first restored image is kept for the picture."""
         try:
-            if speed_of not in steps:
-                steps[speed_of] = table_jobs.seconds_per_iteration(speed_of, shared, tasks)
+            cell, first = self._score(row, task, seed, failures)
         except InputError as failure:
-            failures[name] = str(failure)
-            print(f"{name}: failed ({failure})", flush=True)
-            continue
-        step, iterations = steps[speed_of], args.num_iters
-        if args.seconds:
-            iterations = max(1, int(budget(args.setting, name, args.seconds, len(tasks)) / step))
-        print(f"{name}: {step:.3g} s a step, {iterations} iterations", flush=True)
-        record["plan"][name] = {"iterations": iterations, "step": step}
-        save_record(args, record)
-    return failures
+            return {"failed": str(failure)}
+        except (OSError, ValueError, KeyError, RuntimeError) as failure:
+            return {"failed": f"{type(failure).__name__}: {failure}"}
+        with written_whole(self._picture(row, task, seed)) as beside:
+            np.save(beside, first)
+        return cell
 
+    def _score(self, row, task, seed, failures):
+        from table_scores import score_filter, score_generator
 
-def train_jobs(args, tasks, shared, record, seed, failures):
-    """Train every job of one seed that is not finished and whose CIN-GAN has not failed.
-
-    Returns:
-        {job: reason} of those that failed.
-    """
-    failures, names = dict(failures), jobs_of(args.setting)
-    for number, name in enumerate(names, 1):
-        cin = JOBS[name].cin
-        if cin in failures:
-            failures[name] = failures[cin]
-        if name in failures or is_finished(args, tasks, record, name, seed):
-            continue
-        iterations, folder = record["plan"][name]["iterations"], seed_folder(args, seed)
-        left = f"about {minutes_left(args, tasks, record, seed, failures):.0f} minutes left in all"
-        print(f"[seed {seed}, {number}/{len(names)}] {name}: {iterations} iterations; {left}", flush=True)
-        command = table_jobs.training_arguments(name, shared, iterations, seed, folder / name, cin and folder / cin)
-        try:
-            table_jobs.run_script(command, folder / name / "log.txt")
-        except InputError as failure:
-            failures[name] = str(failure)
-            print(f"{name}: failed ({failure})", flush=True)
-    return failures
-
-
-def is_finished(args, tasks, record, name, seed):
-    """Whether all runs of a job of one seed are finished."""
-    iterations = record["plan"][name]["iterations"]
-    return all(RunFolder(run).finished(iterations) for run in job_runs(args, tasks, name, seed).values())
-
-
-def minutes_left(args, tasks, record, seed, failures):
-    """Minutes that the jobs of this seed and of those after it will take; a third is added for all but the steps."""
-    seconds = 0.0
-    for other in (s for s in record["seeds"] if s >= seed):
-        for name in jobs_of(args.setting):
-            if name not in failures and not is_finished(args, tasks, record, name, other):
-                networks = len(tasks) if JOBS[name].per_task else 1
-                seconds += record["plan"][name]["step"] * record["plan"][name]["iterations"] * networks
-    return 1.33 * seconds / 60
-
-
-def seed_folder(args, seed):
-    """Folder of the runs of one seed."""
-    return args.dir / f"table_{args.setting}_runs" / f"seed{seed}"
-
-
-def job_runs(args, tasks, name, seed):
-    """{task name: run folder} of a job; one folder for all tasks where it trains one network."""
-    job = JOBS[name]
-    folder = seed_folder(args, seed) / name / job.folder
-    return {task.name: folder / task.name if job.per_task else folder for task in tasks}
-
-
-def score_rows(args, tasks, record, seed, failures):
-    """Restore the test images with every row of one seed and keep the scores in the record."""
-    for row in ROWS[args.setting]:
-        cells = record["cells"].setdefault(row.job, {})
-        known = cells.get(str(seed), {})
-        if known and not any("failed" in cell for cell in known.values()):
-            continue
-        if row.job == "bm3d" and not filters.has_bm3d():
-            print("note: no row for BM3D; its package (non-commercial use only) is in requirements-bm3d.txt")
-            continue
-        print(f"[seed {seed}] restoring with {row.label}", flush=True)
-        cells[str(seed)] = {task.name: score_cell(args, tasks, record, row, task, seed, failures) for task in tasks}
-        save_record(args, record)
-
-
-def score_cell(args, tasks, record, row, task, seed, failures):
-    """Scores of one row, task and seed; its first restored image is kept for the picture."""
-    from table_scores import score_filter, score_generator
-
-    try:
         if row.job not in JOBS:
-            cell, first = score_filter(row.job, task)
-        else:
-            run, cin = job_runs(args, tasks, row.job, seed)[task.name], JOBS[row.job].cin
-            if row.job in failures:
-                raise InputError(failures[row.job])
-            cell, first = score_generator(row, task, run, cin and job_runs(args, tasks, cin, seed)[task.name])
-    except (InputError, OSError, ValueError, KeyError, RuntimeError) as failure:
-        return {"failed": f"{failure}" if isinstance(failure, InputError) else f"{type(failure).__name__}: {failure}"}
-    with written_whole(picture_path(args, row, task, seed)) as beside:
-        np.save(beside, first)
-    return cell
+            return score_filter(row.job, task)
+        if row.job in failures:
+            raise InputError(failures[row.job])
+        cin = JOBS[row.job].cin
+        cin_run = cin and self._runs(cin, seed)[task.name]
+        return score_generator(row, task, self._runs(row.job, seed)[task.name], cin_run)
 
+    def _picture(self, row, task, seed):
+        """Where the first test image as a row of one seed restores it is kept."""
+        return self._seed_folder(seed) / "pictures" / f"{row.job}_{task.name}.npy"
 
-def picture_path(args, row, task, seed):
-    """Where the first test image as a row of one seed restores it is kept for the picture."""
-    return seed_folder(args, seed) / "pictures" / f"{row.job}_{task.name}.npy"
+    def _save_record(self):
+        write_text(self.args.dir / f"table_{self.setting}.json", json.dumps(self.record, indent=1) + "\n")
 
+    def write(self, tasks: list[Task], seed: int) -> None:
+        """Write the Markdown table, and the picture of one seed."""
+        import tables
 
-def write_tables(args, tasks, record, seed):
-    """Write the Markdown table, and the picture of one seed."""
-    import tables
-
-    names = [task.name for task in tasks]
-    write_text(args.dir / f"table_{args.setting}.md", tables.table_text(args.setting, names, record))
-    pictures = {}
-    for row in ROWS[args.setting]:
-        for task in tasks:
-            if picture_path(args, row, task, seed).is_file():
-                pictures[row.label, task.name] = np.load(picture_path(args, row, task, seed))
-    tables.save_picture(args.dir / f"table_{args.setting}.png", args.setting, tasks, pictures)
+        folder, name = self.args.dir, f"table_{self.setting}"
+        write_text(folder / f"{name}.md", tables.table_text(self.setting, self.task_names, self.record))
+        rows = ROWS[self.setting]
+        paths = {(row.label, task.name): self._picture(row, task, seed) for row in rows for task in tasks}
+        pictures = {place: np.load(path) for place, path in paths.items() if path.is_file()}
+        tables.save_picture(folder / f"{name}.png", self.setting, tasks, pictures)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,8 @@
 """A run's results folder: arguments, log, checkpoints. Every file is written beside its place and renamed into it."""
 
+from __future__ import annotations
+
+import argparse
 import csv
 import fcntl
 import json
@@ -8,6 +11,7 @@ import platform
 import subprocess
 import time
 import zipfile
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
@@ -20,7 +24,7 @@ KEEP_CHECKPOINTS = 2
 
 
 @contextmanager
-def written_whole(path):
+def written_whole(path: str | Path) -> Iterator[Path]:
     """Give a temporary path of the same suffix; when the block ends well it is flushed and renamed to `path`.
 
     A reader meets the old file or the new one, never half of one; after a failure the old one is still there.
@@ -37,10 +41,15 @@ def written_whole(path):
         beside.unlink(missing_ok=True)
 
 
-def write_text(path, text):
+def write_text(path: str | Path, text: str) -> None:
     """Write a text file whole."""
     with written_whole(path) as beside:
         beside.write_text(text, encoding="utf-8")
+
+
+def json_values(values: Mapping) -> dict:
+    """The same values as JSON holds them: paths become text."""
+    return {key: str(value) if isinstance(value, Path) else value for key, value in values.items()}
 
 
 class RunFolder:
@@ -51,14 +60,14 @@ class RunFolder:
         keep: how many of the last checkpoints are kept; -1 for all.
     """
 
-    def __init__(self, path, keep=KEEP_CHECKPOINTS):
+    def __init__(self, path: str | Path, keep: int = KEEP_CHECKPOINTS):
         self.path, self.keep = Path(path), keep
         self.rows = []
 
-    def __truediv__(self, name):
+    def __truediv__(self, name: str) -> Path:
         return self.path / name
 
-    def check(self, resume, overwrite, probe_lock=True):
+    def check(self, resume: bool, overwrite: bool, probe_lock: bool = True) -> None:
         """Raise InputError where the folder's state and the wish disagree. Writes nothing."""
         if resume and overwrite:
             raise InputError("--resume and --overwrite exclude each other; choose one")
@@ -78,7 +87,7 @@ class RunFolder:
         return self.path.with_name(f".{self.path.name}.lock")
 
     @contextmanager
-    def locked(self):
+    def locked(self) -> Iterator[None]:
         """Keep other trainings out of the folder; the system lets go of the lock if this process dies."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with self._lock() as file:
@@ -103,7 +112,7 @@ class RunFolder:
             pass  # A file system without locks.
         return file
 
-    def create(self, resume, overwrite):
+    def create(self, resume: bool, overwrite: bool) -> str | None:
         """Make the folder. An earlier run is renamed, never deleted; returns a notice or None."""
         notice = None
         if overwrite and self.path.exists():
@@ -117,9 +126,9 @@ class RunFolder:
                 self.rows = list(csv.DictReader(file))
         return notice
 
-    def write_args(self, args, defaults):
+    def write_args(self, args: argparse.Namespace, defaults: Mapping) -> None:
         """Save all arguments, which of them are not defaults, versions and the git commit as args.json."""
-        arguments = {key: str(value) if isinstance(value, Path) else value for key, value in vars(args).items()}
+        arguments = json_values(vars(args))
         record = {
             "arguments": arguments,
             "not_default": sorted(key for key, value in arguments.items() if value != defaults.get(key)),
@@ -131,7 +140,7 @@ class RunFolder:
         }
         write_text(self.path / "args.json", json.dumps(record, indent=2) + "\n")
 
-    def log(self, row):
+    def log(self, row: dict) -> None:
         """Add one row (a dict with "iteration") to log.csv; rows at or after its iteration are replaced."""
         self.rows = [old for old in self.rows if int(old["iteration"]) < row["iteration"]] + [row]
         with written_whole(self.path / "log.csv") as beside, open(beside, "w", newline="") as file:
@@ -139,11 +148,11 @@ class RunFolder:
             writer.writeheader()
             writer.writerows(self.rows)
 
-    def checkpoints(self):
+    def checkpoints(self) -> list[Path]:
         """Paths of the whole checkpoints, oldest first."""
         return sorted((self.path / "checkpoints").glob("[0-9]*.npz"), key=lambda path: int(path.stem))
 
-    def finished(self, num_iters):
+    def finished(self, num_iters: int) -> bool:
         """Whether a generator stands here after exactly that many iterations, and their evaluation was logged."""
         try:
             with open(self.path / "log.csv", newline="") as file:
@@ -152,7 +161,9 @@ class RunFolder:
             return False
         return done == num_iters and (self.path / "generator.h5").is_file()
 
-    def save_checkpoint(self, iteration, variables, state, seconds=0.0, rollbacks=0):
+    def save_checkpoint(
+        self, iteration: int, variables: dict[str, list], state: dict, seconds: float = 0.0, rollbacks: int = 0
+    ) -> None:
         """Save everything that training needs to go on; the last `keep` checkpoints are kept.
 
         Args:
@@ -168,7 +179,7 @@ class RunFolder:
         for old in self.checkpoints()[: -self.keep] if self.keep > 0 else ():
             old.unlink()
 
-    def load_checkpoint(self, variables, state):
+    def load_checkpoint(self, variables: dict[str, list], state: dict) -> tuple[int, float, int]:
         """Load the newest checkpoint into the variables.
 
         Returns:
@@ -184,7 +195,7 @@ class RunFolder:
                 variable.assign(arrays[f"{name}/{i}"])
         return int(arrays["iteration"]), float(arrays["seconds"]), int(arrays["rollbacks"])
 
-    def load_released(self, path):
+    def load_released(self, path: Path) -> list[np.ndarray] | None:
         """Weights of the released generator in one checkpoint, list of arrays; None where the file is damaged."""
         try:
             with np.load(path, allow_pickle=False) as stored:

@@ -1,16 +1,19 @@
 """The trainings of the tables as commands: run, measured, resumed, and known to be finished."""
 
+from __future__ import annotations
+
 import csv
 import signal
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from data_utils import SCRIPT_DIR
+from data_utils import SCRIPT_DIR, Task
 from errors import InputError
 from table_rows import JOBS
 
@@ -23,7 +26,7 @@ class Shared(NamedTuple):
     paper_batch: int
 
 
-def run_script(arguments, log):
+def run_logged(arguments: Sequence[str], log: Path) -> None:
     """Run a training script; its output goes to the end of `log`.
 
     Raises:
@@ -61,12 +64,13 @@ def _wait(process):
             signal.signal(number, handler)
 
 
-def training_arguments(name, shared, iterations, seed, folder, cin_folder=None):
+def training_arguments(
+    name: str, shared: Shared, iterations: int, seed: int, folder: Path, cin_folder: Path | None = None
+) -> list[str]:
     """The command of a job: script, flags.
 
     Args:
         name: of the job.
-        shared: `Shared`.
         iterations, seed: of the run.
         folder: its --dir.
         cin_folder: --dir of the CIN-GAN that it uses.
@@ -88,13 +92,13 @@ def training_arguments(name, shared, iterations, seed, folder, cin_folder=None):
     return [*job.command, *flags]
 
 
-def read_log(run):
+def read_log(run: Path) -> list[dict[str, float]]:
     """Rows of a run's log.csv as dicts of floats (empty texts left out)."""
     with open(run / "log.csv", newline="") as file:
         return [{key: float(value) for key, value in row.items() if value} for row in csv.DictReader(file)]
 
 
-def seconds_per_iteration(name, shared, tasks):
+def seconds_per_iteration(name: str, shared: Shared, tasks: list[Task]) -> float:
     """Measure a job's step on a few rows of the data: the mean after the first third, compilation left out."""
     job = JOBS[name]
     with tempfile.TemporaryDirectory() as folder:
@@ -106,12 +110,12 @@ def seconds_per_iteration(name, shared, tasks):
                 np.save(folder / f"{task.name}_{kind}_test.npy", some[:1])
         few = [*shared.flags, f"--data_dir={folder}", "--images_limit=-1"]
         few += [f"--tasks={tasks[0].name}"] * job.per_task
-        run_script(training_arguments(name, shared._replace(flags=few), job.probe, 0, folder), folder / "log.txt")
+        run_logged(training_arguments(name, shared._replace(flags=few), job.probe, 0, folder), folder / "log.txt")
         run = folder / job.folder / (tasks[0].name if job.per_task else "")
         return seconds_per_logged_iteration(read_log(run))
 
 
-def seconds_per_logged_iteration(log):
+def seconds_per_logged_iteration(log: list[dict[str, float]]) -> float:
     """Mean step between the first row of a log and its last: what comes before the first, compilation too, is left out.
 
     A log of one row gives its own mean.

@@ -1,5 +1,7 @@
 """The rows of the paper's two tables, and the trainings that they need."""
 
+from __future__ import annotations
+
 from typing import NamedTuple
 
 
@@ -94,7 +96,7 @@ PUBLISHED = {
 }
 
 
-def jobs_of(setting):
+def jobs_of(setting: str) -> list[str]:
     """Names of the jobs of a setting in the order in which they can run: a CIN-GAN before the cGAN that uses it."""
     names = []
     for row in ROWS[setting]:
@@ -103,7 +105,7 @@ def jobs_of(setting):
     return names
 
 
-def budget(setting, name, seconds, num_tasks):
+def budget(setting: str, name: str, seconds: float, num_tasks: int) -> float:
     """Seconds of training for each network of a job. Without pairs, a CIN-GAN counts in the seconds of its row."""
     job = JOBS[name]
     shared = setting == "B" and (job.cin or name.startswith("cin_"))

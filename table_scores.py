@@ -1,18 +1,24 @@
 """Scores of one row of a table on the test images of one task: a trained generator's, or a filter's."""
 
+from __future__ import annotations
+
 import json
+from collections.abc import Iterable
+from pathlib import Path
 
 import numpy as np
 
 import filters
+from data_utils import Task
 from devices import start_tensorflow
 from errors import InputError
 from generator_files import load_generator
-from metrics import affine_metric, paper_metric
+from metrics import both_metrics
 from table_jobs import read_log, seconds_per_logged_iteration
+from table_rows import Row
 
 
-def score_images(restored, task):
+def score_images(restored: Iterable[np.ndarray], task: Task) -> list[dict]:
     """Both metrics of every test image.
 
     Raises:
@@ -22,13 +28,11 @@ def score_images(restored, task):
     for image, y, row in zip(restored, task.test_y, task.test_y.rows, strict=True):
         if not np.isfinite(image).all():
             raise InputError("restored images hold NaN or infinite values: the training diverged")
-        scores = {"affine": affine_metric(image, y), "paper": paper_metric(image, y)}
-        scores = {f"{name}_{key}": value for name, values in scores.items() for key, value in values.items()}
-        rows.append({"row": int(row), **scores})
+        rows.append({"row": int(row), **both_metrics(image, y)})
     return rows
 
 
-def score_filter(name, task):
+def score_filter(name: str, task: Task) -> tuple[dict, np.ndarray]:
     """Scores of the input itself, total variation or BM3D, its strength fitted on the training pairs.
 
     Returns:
@@ -43,12 +47,10 @@ def score_filter(name, task):
     return {"images": score_images(restored, task), **found}, restored[0]
 
 
-def score_generator(row, task, run, cin_run):
+def score_generator(row: Row, task: Task, run: Path, cin_run: Path | None) -> tuple[dict, np.ndarray]:
     """Scores of a trained generator.
 
     Args:
-        row: `table_rows.Row`.
-        task: `data_utils.Task`.
         run: its run folder.
         cin_run: run folder of its CIN-GAN, or None.
 
@@ -76,12 +78,12 @@ def score_generator(row, task, run, cin_run):
     return cell, restored[0]
 
 
-def training_seconds(log):
+def training_seconds(log: list[dict[str, float]]) -> float:
     """Seconds of all training steps, compilation left out."""
     return seconds_per_logged_iteration(log) * log[-1]["iteration"]
 
 
-def last_third(log, name):
+def last_third(log: list[dict[str, float]], name: str) -> float | None:
     """Gain in affine PSNR, dB, over about the last third of a training, from its log; None where it cannot be told."""
     key, end = f"affine_psnr_{name}", log[-1]["iteration"]
     earlier = [row for row in log[:-1] if key in row]

@@ -1,8 +1,14 @@
 """The tables as text and picture: means and deviations over seeds, significance, the published numbers beside ours."""
 
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
 import numpy as np
 from scipy.stats import wilcoxon
 
+from data_utils import Task
 from metrics import affine_metric
 from plots import save_before_after
 from table_rows import PUBLISHED, ROWS
@@ -10,7 +16,7 @@ from table_rows import PUBLISHED, ROWS
 STILL_IMPROVING = 0.2  # dB of affine PSNR in the last third of a training
 
 
-def seed_means(cells, task, metric):
+def seed_means(cells: dict[str, dict], task: str, metric: str) -> dict[str, float]:
     """{seed: mean over the test images} of one metric of one row, for the seeds that finished.
 
     Args:
@@ -21,7 +27,7 @@ def seed_means(cells, task, metric):
     return {seed: np.mean([i[metric] for i in c[task]["images"]]) for seed, c in cells.items() if _done(c, task)}
 
 
-def image_means(cells, task, metric, seeds):
+def image_means(cells: dict[str, dict], task: str, metric: str, seeds: Iterable[str]) -> dict[int, float]:
     """{image: mean over seeds} of one metric of one row; images that seeds split off differently stand alone."""
     found = {}
     for seed in seeds:
@@ -34,7 +40,7 @@ def _done(cell_of, task):
     return "images" in cell_of.get(task, {})
 
 
-def cell_text(cells, task, metric):
+def cell_text(cells: dict[str, dict], task: str, metric: str) -> str:
     """`PSNR / SSIM` of a cell, with deviations over seeds where there are several; the reason where it failed."""
     reasons = {cell[task]["failed"] for cell in cells.values() if "failed" in cell.get(task, {})}
     means = [list(seed_means(cells, task, f"{metric}_{key}").values()) for key in ("psnr", "ssim")]
@@ -51,7 +57,7 @@ def cell_text(cells, task, metric):
     return " / ".join(texts) + notes
 
 
-def significance(setting, cells, task, ours):
+def significance(setting: str, cells: dict[str, dict], task: str, ours: str) -> str:
     """How a row of ours differs from the best of the others: `+0.41 dB to CARE, p 2e-05` (Wilcoxon, by test image).
 
     Args:
@@ -74,7 +80,7 @@ def significance(setting, cells, task, ours):
     return f"{difference.mean():+.2f} dB to {best.label}, {p_value}" if seeds else "-"
 
 
-def table_text(setting, names, record):
+def table_text(setting: str, names: list[str], record: dict) -> str:
     """Both metrics' tables and the published numbers as Markdown.
 
     Args:
@@ -140,13 +146,12 @@ def _costs(cells):
     return [seconds, iterations, f"{sum(cell['parameters'] for cell in runs) / 1e6:.2f} M"]
 
 
-def save_picture(path, setting, tasks, pictures):
+def save_picture(path: Path, setting: str, tasks: list[Task], pictures: dict[tuple[str, str], np.ndarray]) -> None:
     """One strip per task: the first test image as every row restores it, with its PSNR, beside the ground truth.
 
     Args:
         path: .png to write.
         setting: "A" or "B".
-        tasks: list of `data_utils.Task`.
         pictures: {(row label, task name): (H, W) restored}.
     """
     strips = []

@@ -8,16 +8,21 @@ All layers are shared by the defect types but the conditional instance normalisa
 generator update with its n_critic critic updates. Use the generator with train_cGAN.py --cin_augment=True.
 """
 
+from __future__ import annotations
+
+import argparse
+
 import arguments
 import launch
-from batches import UnpairedBatches
+from batches import Sampling, UnpairedBatches
+from data_utils import Task
 from errors import InputError, run_script
 from generator_files import Metadata
-from normalization import fit_cin
-from recipes import N_CRITIC, RECIPES
+from normalization import FixedNormalization, fit_cin
+from recipes import N_CRITIC, RECIPES, Recipe
 
 
-def make_parser():
+def make_parser() -> argparse.ArgumentParser:
     """The script's arguments."""
     parser = arguments.recipe_parser(__doc__)
     per_recipe = ", ".join(f"{name}: {count}" for name, count in N_CRITIC.items())
@@ -27,7 +32,7 @@ def make_parser():
     return parser
 
 
-def check_patch(patch, recipe):
+def check_patch(patch: tuple[int, int], recipe: Recipe) -> None:
     """Raise InputError where nearly nothing is left of a patch without its margin."""
     least = 16 + 2 * recipe.cin_margin
     if min(patch) < least:
@@ -37,7 +42,7 @@ def check_patch(patch, recipe):
         )
 
 
-def main(args):
+def main(args: argparse.Namespace) -> int:
     """Train with parsed arguments; returns the exit code."""
     recipe = RECIPES[args.recipe]
     args = arguments.complete(args)
@@ -51,35 +56,31 @@ def main(args):
     from evaluation import Evaluator
 
     normalization = fit_cin(args.recipe, tasks)
-    batches = UnpairedBatches(
-        tasks,
-        normalization,
-        args.batch_size,
-        args.n_critic + 1,
-        patch,
-        args.seed,
-        args.no_rotate,
-        recipe.mirror,
-        recipe.mixed_tasks,
-        recipe.noise_channels,
-    )
+    sampling = Sampling(args.batch_size, patch, args.seed, args.no_rotate, recipe.mirror)
+    updates = args.n_critic + 1
+    batches = UnpairedBatches(tasks, normalization, sampling, updates, recipe.mixed_tasks, recipe.noise_channels)
     with strategy.scope():
         features = launch.load_features(args.vgg_weights) if args.recipe == "paper" else None
         gan = gans.build_cin_gan(args, recipe, len(tasks), features)
-    names = [task.name for task in tasks]
-    metadata = Metadata(
-        "CIN-GAN",
-        args.recipe,
-        names,
-        normalization,
-        args.no_rotate,
-        recipe.size_multiple,
-        recipe.noise_channels,
-        2 * recipe.cin_margin,
+    evaluator = Evaluator(tasks, make_metadata(args, recipe, tasks, normalization))
+    training = launch.Training(args, run, strategy, gan, evaluator, recipe.cosine)
+    return training.run(batches, make_parser())
+
+
+def make_metadata(
+    args: argparse.Namespace, recipe: Recipe, tasks: list[Task], normalization: FixedNormalization
+) -> Metadata:
+    """What the generator's use needs."""
+    return Metadata(
+        script="CIN-GAN",
+        recipe=args.recipe,
+        tasks=[task.name for task in tasks],
+        normalization=normalization,
+        no_rotate=args.no_rotate,
+        size_multiple=recipe.size_multiple,
+        noise_channels=recipe.noise_channels,
+        margin=2 * recipe.cin_margin,
     )
-    defaults = vars(make_parser().parse_args([]))
-    evaluator = Evaluator(tasks, metadata)
-    return launch.run_training(args, defaults, run, strategy, gan, batches, evaluator, recipe.cosine)
 
 
 if __name__ == "__main__":

@@ -9,22 +9,26 @@ its generator.h5 for restore.py. --max_seconds is shared by the tasks. --resume 
 finished. One GPU at most is used; for several, choose --tasks for each.
 """
 
+from __future__ import annotations
+
 import argparse
 import importlib.util
+from collections.abc import Callable
 
 import arguments
 import cluster
 import launch
+from data_utils import Task
 from errors import InputError, run_script
 from generator_files import Metadata
-from normalization import OwnPercentileNormalization, fit_cgan, fit_cin
-from recipes import BASELINES
+from normalization import Normalization, OwnPercentileNormalization, fit_cgan, fit_cin
+from recipes import BASELINES, Baseline
 from run_folder import RunFolder
 
 N_CRITIC = 5
 
 
-def make_parser():
+def make_parser() -> argparse.ArgumentParser:
     """The script's arguments."""
     parser = arguments.training_parser(__doc__, BASELINES)
     add = parser.add_argument
@@ -34,29 +38,14 @@ def make_parser():
     return parser
 
 
-def main(args):
+def main(args: argparse.Namespace) -> int:
     """Train every task with parsed arguments; returns the exit code."""
     baseline = BASELINES[args.method]
-    if args.augment and args.method != "care":
-        raise InputError("--augment is for --method=care; the others crop and flip as published")
-    if args.precision == "float16":
-        raise InputError("--precision=float16: baselines have no loss scale; choose bfloat16 or float32")
-    if cluster.is_asked_for():
-        raise InputError("a baseline is trained by one process; unset TF_CONFIG, or choose --tasks for each machine")
-    if args.num_gpu and args.num_gpu > 1:
-        raise InputError(f"--num_gpu={args.num_gpu}: a baseline uses one GPU at most; choose --tasks for each GPU")
-    if args.method == "care" and not importable("csbdeep"):
-        raise InputError("--method=care needs csbdeep; pip install -r requirements-baselines.txt")
+    check(args)
     args.batch_size = args.batch_size or baseline.batch_size
     tasks = launch.load_tasks(args)
     runs = [RunFolder(args.dir / baseline.folder / task.name, args.keep_checkpoints) for task in tasks]
-    if args.resume and not any(run.checkpoints() for run in runs):
-        runs[0].check(resume=True, overwrite=args.overwrite)
-    # A task that was killed before its first checkpoint starts anew, its folder kept under another name.
-    resumes = [args.resume and bool(run.checkpoints()) for run in runs]
-    overwrites = [args.overwrite or (args.resume and not resume) for resume in resumes]
-    for run, resume, overwrite in zip(runs, resumes, overwrites, strict=True):
-        run.check(resume, overwrite)
+    resumes, overwrites = plan_starts(args, runs)
     if args.method != "care":
         args.no_rotate = [task.name for task in tasks]
     if args.max_seconds:
@@ -73,12 +62,38 @@ def main(args):
     return 0
 
 
-def importable(name):
+def check(args: argparse.Namespace) -> None:
+    """Raise InputError where arguments, method and machine do not fit."""
+    if args.augment and args.method != "care":
+        raise InputError("--augment is for --method=care; the others crop and flip as published")
+    if args.precision == "float16":
+        raise InputError("--precision=float16: baselines have no loss scale; choose bfloat16 or float32")
+    if cluster.is_asked_for():
+        raise InputError("a baseline is trained by one process; unset TF_CONFIG, or choose --tasks for each machine")
+    if args.num_gpu and args.num_gpu > 1:
+        raise InputError(f"--num_gpu={args.num_gpu}: a baseline uses one GPU at most; choose --tasks for each GPU")
+    if args.method == "care" and not importable("csbdeep"):
+        raise InputError("--method=care needs csbdeep; pip install -r requirements-baselines.txt")
+
+
+def plan_starts(args: argparse.Namespace, runs: list[RunFolder]) -> tuple[list[bool], list[bool]]:
+    """Which runs go on and which start anew where there was one, each a list of bools. Raises InputError."""
+    if args.resume and not any(run.checkpoints() for run in runs):
+        runs[0].check(resume=True, overwrite=args.overwrite)
+    # A task that was killed before its first checkpoint starts anew, its folder kept under another name.
+    resumes = [args.resume and bool(run.checkpoints()) for run in runs]
+    overwrites = [args.overwrite or (args.resume and not resume) for resume in resumes]
+    for run, resume, overwrite in zip(runs, resumes, overwrites, strict=True):
+        run.check(resume, overwrite)
+    return resumes, overwrites
+
+
+def importable(name: str) -> bool:
     """Whether a package is installed, without importing it."""
     return importlib.util.find_spec(name) is not None
 
 
-def train_task(args, baseline, task, run):
+def train_task(args: argparse.Namespace, baseline: Baseline, task: Task, run: RunFolder) -> int:
     """Train the network of one task; returns the exit code."""
     patch = launch.choose_patch([task], baseline.patch, baseline)
     strategy = launch.start_devices(args, baseline.name, patch, baseline.gflop, most_gpus=1)
@@ -92,36 +107,35 @@ def train_task(args, baseline, task, run):
         features = launch.load_features(args.vgg_weights) if args.method == "deblurgan" else None
         method = baselines.BUILDERS[args.method](args, baseline, patch, features)
     metadata = Metadata(baseline.name, args.method, [task.name], normalization, args.no_rotate, baseline.size_multiple)
-    defaults = {action.dest: action.default for action in make_parser()._actions}
-    batches = make_batches(args, task, normalization, patch)
-    evaluator = Evaluator([task], metadata)
-    code = launch.run_training(args, defaults, run, strategy, method, batches, evaluator, baseline.linear)
+    training = launch.Training(args, run, strategy, method, Evaluator([task], metadata), baseline.linear)
+    code = training.run(make_batches(args, task, normalization, patch), make_parser())
     # After the task and not before: it resets the precision too.
     keras.backend.clear_session()
     return code
 
 
-def fit_normalization(args, task):
+def fit_normalization(args: argparse.Namespace, task: Task) -> Normalization:
     """What each method normalises by: percentiles of each image, or the range of the training images."""
     if args.method == "care":
         return OwnPercentileNormalization([task.name])
     return fit_cin("paper", [task]) if args.method == "cyclegan" else fit_cgan("paper", [task])
 
 
-def make_batches(args, task, normalization, patch):
+def make_batches(
+    args: argparse.Namespace, task: Task, normalization: Normalization, patch: tuple[int, int]
+) -> Callable[[int], dict]:
     """Each method's batches; CycleGAN's x and y are drawn independently, so that no pairing leaks in."""
     import baseline_batches
     from baselines import POOL_SIZE
-    from batches import PairBatches
+    from batches import PairBatches, Sampling
 
-    shared = (args.batch_size, patch, args.seed, args.no_rotate, True)
+    sampling = Sampling(args.batch_size, patch, args.seed, args.no_rotate, mirror=True)
     if args.method == "cyclegan":
-        drawn = (args.batch_size, 1, *shared[1:], True, 0)
-        return baseline_batches.CycleBatches([task], normalization, *drawn, pool_size=POOL_SIZE)
+        return baseline_batches.CycleBatches(task, normalization, sampling, POOL_SIZE)
     if args.method == "deblurgan":
-        return baseline_batches.CriticPairBatches([task], normalization, *shared, n_critic=args.n_critic)
+        return baseline_batches.CriticPairBatches(task, normalization, sampling, args.n_critic)
     if args.augment:
-        return PairBatches([task], normalization, *shared)
+        return PairBatches([task], normalization, sampling)
     return baseline_batches.GridPatchBatches(task, normalization, args.batch_size, patch, args.seed)
 
 

@@ -9,18 +9,22 @@ Results appear in Microscopy_cGAN_results/ or, with --cin_augment=True, in Micro
 --dir): generator.h5, discriminator.h5, log.csv, samples/, checkpoints/. Restore your images with restore.py.
 """
 
+from __future__ import annotations
+
+import argparse
 from pathlib import Path
 
 import arguments
 import launch
-from batches import PairBatches
+from batches import PairBatches, Sampling
+from data_utils import Task
 from errors import InputError, run_script
 from generator_files import Metadata, read_metadata
 from normalization import fit_cgan
 from recipes import RECIPES
 
 
-def make_parser():
+def make_parser() -> argparse.ArgumentParser:
     """The script's arguments."""
     parser = arguments.recipe_parser(__doc__)
     add = parser.add_argument
@@ -30,7 +34,7 @@ def make_parser():
     return parser
 
 
-def main(args):
+def main(args: argparse.Namespace) -> int:
     """Train with parsed arguments; returns the exit code."""
     recipe = RECIPES[args.recipe]
     args = arguments.complete(args)
@@ -43,35 +47,29 @@ def main(args):
     import gans
     from evaluation import Evaluator
 
-    generated, generated_normalization = None, None
-    if args.cin_augment:
-        from generated_pairs import generate_pairs
-
-        generated = generate_pairs(args.cin_generator_path, tasks, args.seed)
-        generated_normalization = fit_cgan(args.recipe, tasks, generated)
-    normalization = generated_normalization if generated and args.alpha == 1.0 else fit_cgan(args.recipe, tasks)
-    batches = PairBatches(
-        tasks,
-        normalization,
-        args.batch_size,
-        patch,
-        args.seed,
-        args.no_rotate,
-        recipe.mirror,
-        generated,
-        args.alpha,
-        generated_normalization,
-    )
+    sampling = Sampling(args.batch_size, patch, args.seed, args.no_rotate, recipe.mirror)
+    batches = make_batches(args, tasks, sampling)
     with strategy.scope():
         features = launch.load_features(args.vgg_weights) if args.recipe == "paper" else None
         gan = gans.build_cgan(args, recipe, features)
-    metadata = Metadata("cGAN", args.recipe, names, normalization, args.no_rotate, recipe.size_multiple)
-    defaults = vars(make_parser().parse_args([]))
-    evaluator = Evaluator(tasks, metadata)
-    return launch.run_training(args, defaults, run, strategy, gan, batches, evaluator, recipe.cosine)
+    metadata = Metadata("cGAN", args.recipe, names, batches.normalization, args.no_rotate, recipe.size_multiple)
+    training = launch.Training(args, run, strategy, gan, Evaluator(tasks, metadata), recipe.cosine)
+    return training.run(batches, make_parser())
 
 
-def check_cin_generator(args, names):
+def make_batches(args: argparse.Namespace, tasks: list[Task], sampling: Sampling) -> PairBatches:
+    """Batches of real pairs and, with --cin_augment, of CIN-GAN's, each normalised as it needs."""
+    if not args.cin_augment:
+        return PairBatches(tasks, fit_cgan(args.recipe, tasks), sampling)
+    from generated_pairs import generate_pairs
+
+    generated = generate_pairs(args.cin_generator_path, tasks, args.seed)
+    of_generated = fit_cgan(args.recipe, tasks, generated)
+    normalization = of_generated if args.alpha == 1.0 else fit_cgan(args.recipe, tasks)
+    return PairBatches(tasks, normalization, sampling, generated, args.alpha, of_generated)
+
+
+def check_cin_generator(args: argparse.Namespace, names: list[str]) -> None:
     """Raise InputError unless --cin_augment and --cin_generator_path fit together and know the tasks."""
     if not args.cin_augment:
         if args.cin_generator_path:
@@ -80,7 +78,7 @@ def check_cin_generator(args, names):
     if args.cin_generator_path is None:
         raise InputError("--cin_augment=True needs --cin_generator_path=CIN-GAN_results/generator.h5")
     metadata = read_metadata(args.cin_generator_path)
-    if metadata.script != "CIN-GAN":
+    if not metadata.makes_defects:
         raise InputError(f"{args.cin_generator_path} restores images; expected the generator.h5 of train_CIN_GAN.py")
     missing = [name for name in names if name not in metadata.tasks]
     if missing:

@@ -8,6 +8,8 @@ Check: CIN-GAN makes the defect again from the restored image, several times wit
 further from the mean of these than their deviation allows, the input does not support what was restored.
 """
 
+from __future__ import annotations
+
 import json
 from pathlib import Path
 from typing import NamedTuple
@@ -17,7 +19,7 @@ from scipy.ndimage import uniform_filter
 from scipy.optimize import minimize
 
 from errors import InputError
-from inference import symmetries
+from inference import Applier, symmetries
 
 DRAWS = 16  # of the noise, per image
 WINDOW = 7  # pixels over which contradictions and disagreements are gathered: single pixels are noise
@@ -27,22 +29,34 @@ CONTRADICTED = 4.0  # deviations; chance alone passes them in 6 of 100,000 windo
 class Calibration(NamedTuple):
     """The error's deviation as a function of the passes' deviation: sqrt(floor^2 + (slope * passes)^2).
 
-    Both numbers belong to intensities in units of the image's own span (99.8 minus 2 percentiles of x).
+    Both numbers belong to intensities in units of the image's own span (`image_span` of x).
     """
 
     floor: float
     slope: float
 
-    def error(self, deviation):
+    def error(self, deviation: np.ndarray) -> np.ndarray:
         """Deviation of the error, from that of the passes."""
         return np.sqrt(self.floor**2 + (self.slope * deviation) ** 2)
 
 
-def passes(apply, dropout, image, task, count, tile, overlap):
+def image_span(image: np.ndarray) -> float:
+    """The 99.8 percentile minus the 2 percentile of an image, in its units; 1 where they are equal."""
+    return float(np.subtract(*np.percentile(image, [99.8, 2]))) or 1.0
+
+
+def passes(
+    apply: Applier,
+    dropout: Applier | None,
+    image: np.ndarray,
+    task: str | None,
+    count: int,
+    tile: int | None,
+    overlap: int,
+) -> np.ndarray:
     """`count` restored images, (count, H, W), that differ by dropout masks or by flips and turns.
 
     Args:
-        apply: `inference.Applier`.
         dropout: as `apply`, with dropout on; None where the network has none.
         image, task, tile, overlap: as for `apply`.
 
@@ -59,12 +73,12 @@ def passes(apply, dropout, image, task, count, tile, overlap):
     return np.stack(outputs)
 
 
-def disagreement(outputs):
+def disagreement(outputs: np.ndarray) -> np.ndarray:
     """Deviation of the passes, (H, W) of (count, H, W): their variance averaged over a window, because they are few."""
     return np.sqrt(uniform_filter(outputs.var(axis=0, ddof=1), WINDOW, mode="reflect"))
 
 
-def fit_calibration(deviations, errors):
+def fit_calibration(deviations: np.ndarray, errors: np.ndarray) -> Calibration:
     """The calibration under which errors are most likely, as normal deviates.
 
     Args:
@@ -81,7 +95,7 @@ def fit_calibration(deviations, errors):
     return Calibration(*(float(np.exp(log / 2)) for log in logs))
 
 
-def read_calibration(path):
+def read_calibration(path: str | Path) -> Calibration:
     """Read what calibrate.py wrote. Raises InputError where it did not."""
     try:
         stored = json.loads(Path(path).read_text(encoding="utf-8"))
@@ -93,13 +107,13 @@ def read_calibration(path):
     return calibration
 
 
-def made_again(apply_cin, y, task):
+def made_again(apply_cin: Applier, y: np.ndarray, task: str) -> tuple[np.ndarray, np.ndarray]:
     """Mean and deviation, (H, W) each, of the defective images that CIN-GAN makes of y, in x's raw units."""
     draws = np.stack([apply_cin(y, task, draw=draw) for draw in range(DRAWS)])
     return draws.mean(axis=0), draws.std(axis=0, ddof=1)
 
 
-def contradiction(x, mean, deviation):
+def contradiction(x: np.ndarray, mean: np.ndarray, deviation: np.ndarray) -> np.ndarray:
     """How many deviations the input lies from what the microscope should have shown, (H, W), gathered over a window.
 
     The mean over a window of WINDOW^2 pixels, times WINDOW: a standard normal deviate where noise is independent from

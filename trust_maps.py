@@ -1,11 +1,18 @@
 """What restore.py tells beside a restored image: its uncertainty, and where the input contradicts it."""
 
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
 import numpy as np
 
 import trust
 from errors import InputError
-from generator_files import load_generator, read_metadata
-from image_files import write_image
+from generator_files import Metadata, load_generator, read_metadata
+from image_files import ImageFile, write_image
+from inference import Applier
+from normalization import Normalization
 
 
 class UncertaintyReport:
@@ -17,11 +24,11 @@ class UncertaintyReport:
         task: name, or None.
     """
 
-    def __init__(self, apply, dropout, args, task):
+    def __init__(self, apply: Applier, dropout: Applier | None, args: argparse.Namespace, task: str | None):
         self.apply, self.dropout, self.args, self.task = apply, dropout, args, task
         self.calibration = trust.read_calibration(args.calibration) if args.calibration else None
 
-    def __call__(self, source, planes, target):
+    def __call__(self, source: ImageFile, planes: np.ndarray, target: Path) -> None:
         """Write the map of one file; `planes` are the restored images."""
         args, maps = self.args, []
         for x in source.planes:
@@ -29,7 +36,7 @@ class UncertaintyReport:
             outputs = trust.passes(self.apply, self.dropout, x, self.task, args.uncertainty, args.tile, args.overlap)
             deviation = trust.disagreement(outputs)
             if self.calibration:
-                span = float(np.subtract(*np.percentile(x, [99.8, 2]))) or 1.0
+                span = trust.image_span(x)
                 deviation = span * self.calibration.error(deviation / span)
             maps.append(deviation)
         write_image(target, source, np.stack(maps).astype(np.float32))
@@ -46,10 +53,10 @@ class CheckReport:
         task: name.
     """
 
-    def __init__(self, apply_cin, normalization, task):
+    def __init__(self, apply_cin: Applier, normalization: Normalization, task: str):
         self.apply_cin, self.normalization, self.task = apply_cin, normalization, task
 
-    def __call__(self, source, planes, target):
+    def __call__(self, source: ImageFile, planes: np.ndarray, target: Path) -> None:
         """Write the map of one file; `planes` are the restored images."""
         maps = []
         for index, (x, restored) in enumerate(zip(source.planes, planes, strict=True)):
@@ -62,20 +69,20 @@ class CheckReport:
             maps.append(found)
         write_image(target, source, np.stack(maps).astype(np.float32))
 
-    def in_units_of_y(self, restored, x):
+    def in_units_of_y(self, restored: np.ndarray, x: np.ndarray) -> np.ndarray:
         """A restored image in the raw units of the task's y, which CIN-GAN expects."""
         out, y = (getattr(self.normalization, name)(self.task, x) for name in ("restored_scale", "y_scale"))
         return y.undo(out.normalize(restored))
 
 
-def make_check(args, metadata, task):
+def make_check(args: argparse.Namespace, metadata: Metadata, task: str | None) -> CheckReport:
     """The check that the arguments ask for. Raises InputError where they do not fit."""
     from inference import Applier
 
     if args.cin_generator_path is None or task is None:
         raise InputError("--check needs --cin_generator_path=CIN-GAN_results/generator.h5 and --task=NAME")
     cin = read_metadata(args.cin_generator_path)
-    if cin.script != "CIN-GAN" or task not in cin.tasks:
+    if not cin.makes_defects or task not in cin.tasks:
         raise InputError(f"{args.cin_generator_path}: expected a CIN-GAN's generator that knows {task}")
     if not cin.noise_channels:
         raise InputError(f"{args.cin_generator_path} makes no noise (recipe paper): what it allows cannot be told")

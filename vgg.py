@@ -1,5 +1,7 @@
 """VGG16 up to block3_conv3, the feature network of the content and style losses, and where its filters come from."""
 
+from __future__ import annotations
+
 import hashlib
 import os
 import threading
@@ -23,7 +25,7 @@ HOW_TO_GO_ON = (
 )
 
 
-def load_vgg(source):
+def load_vgg(source: str) -> tuple[keras.Model, str]:
     """Load the frozen feature network.
 
     Args:

@@ -5,24 +5,36 @@ blocks that see their surroundings, so that blocks leave no seams. What is finis
 command goes on where it was stopped. The volume gets its own name when it is whole.
 """
 
+from __future__ import annotations
+
+import argparse
 import contextlib
 import json
 import math
 import os
 import shutil
+from collections.abc import Iterator
 from functools import lru_cache
 from itertools import product
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from data_utils import SCRIPT_DIR
 from errors import InputError
+from generator_files import Metadata
 from image_files import to_dtype
+from normalization import Scale
 from run_folder import write_text
 
-BLOCK = 1024  # pixels: side of what one task restores
+if TYPE_CHECKING:
+    import distributed
+    import zarr
+
+    from inference import Applier
+
+BLOCK = 1024  # pixels: side of what a worker restores at once
 SAMPLED = 2**24  # pixels of a plane that its percentiles are taken from at most, on a regular grid
 # Codecs that turn bytes into bytes or numbers. Others, pickle among them, could run code.
 CODECS = frozenset(
@@ -31,7 +43,7 @@ CODECS = frozenset(
 )
 
 
-class Job(NamedTuple):
+class VolumeJob(NamedTuple):
     """What every block of a volume has in common; small, because it travels to every worker."""
 
     generator: str
@@ -48,21 +60,21 @@ class Job(NamedTuple):
 
 
 class Block(NamedTuple):
-    """One task: the plane's index along all but the last two axes, and the first row and column."""
+    """A part of one plane: its index along all but the last two axes, and the first row and column."""
 
     plane: tuple
     top: int
     left: int
 
-    def name(self):
+    def name(self) -> str:
         """File name that marks it as finished."""
         return "_".join(map(str, (*self.plane, self.top, self.left)))
 
 
-def restore_volume(args, metadata, task):
+def restore_volume(args: argparse.Namespace, metadata: Metadata, task: str | None) -> int:
     """Restore the OME-Zarr volume --input to --output; returns the exit code. Raises InputError."""
     _require()
-    if metadata.script == "CIN-GAN":
+    if metadata.makes_defects:
         raise InputError("--input=*.zarr is for generators that restore; make defects from .npy or TIFF files")
     group, attributes, dataset = open_volume(args.input)
     array = group[dataset]
@@ -87,7 +99,7 @@ def _require():
         raise InputError(f"volumes need {failure.name}; pip install -r requirements-large.txt") from failure
 
 
-def open_volume(path):
+def open_volume(path: Path) -> tuple[zarr.Group, dict, str]:
     """The full-resolution image of an OME-Zarr group, whatever its version.
 
     Returns:
@@ -133,15 +145,15 @@ def _codecs(array):
     return found
 
 
-def make_job(args, partial, dataset, task):
+def make_job(args: argparse.Namespace, partial: Path, dataset: str, task: str | None) -> VolumeJob:
     """The job of a command line."""
     paths = [str(path.absolute()) for path in (args.generator_path, args.input, partial / "volume.zarr")]
     done = str((partial / "done").absolute())
     options = (args.tile, args.overlap, args.average, args.dtype, args.precision)
-    return Job(*paths, done, dataset, task, *options)
+    return VolumeJob(*paths, done, dataset, task, *options)
 
 
-def prepare(args, partial, job, array, attributes):
+def prepare(args: argparse.Namespace, partial: Path, job: VolumeJob, array: zarr.Array, attributes: dict) -> set[str]:
     """Make the partial output, or find it as it was left.
 
     Returns:
@@ -164,7 +176,7 @@ def prepare(args, partial, job, array, attributes):
     return set()
 
 
-def create_volume(job, array, attributes):
+def create_volume(job: VolumeJob, array: zarr.Array, attributes: dict) -> None:
     """An empty volume of the same shape, axes, scale and zarr format; one resolution, chunks that blocks consist of."""
     import zarr
 
@@ -186,14 +198,14 @@ def create_volume(job, array, attributes):
     )
 
 
-def blocks_of(shape):
+def blocks_of(shape: tuple[int, ...]) -> list[Block]:
     """The blocks of a volume, plane by plane."""
     *planes, height, width = shape
     corners = list(product(range(0, height, BLOCK), range(0, width, BLOCK)))
     return [Block(plane, *corner) for plane in product(*map(range, planes)) for corner in corners]
 
 
-def run_blocks(scheduler, job, blocks):
+def run_blocks(scheduler: str | None, job: VolumeJob, blocks: list[Block]) -> None:
     """Restore blocks on a dask cluster, or on one local process; a block whose worker dies is given to another."""
     from distributed import as_completed
 
@@ -214,7 +226,7 @@ def run_blocks(scheduler, job, blocks):
 
 
 @contextlib.contextmanager
-def connect(scheduler):
+def connect(scheduler: str | None) -> Iterator[distributed.Client]:
     """A dask client: of the cluster at an address, else of one process on this machine."""
     import distributed
 
@@ -233,7 +245,7 @@ def connect(scheduler):
         yield client
 
 
-def restore_block(block, job):
+def restore_block(block: Block, job: VolumeJob) -> int:
     """Restore one block and mark it as finished; runs on a worker.
 
     Returns:
@@ -241,7 +253,7 @@ def restore_block(block, job):
     """
     import zarr
 
-    array, apply = zarr.open_group(job.source, mode="r")[job.dataset], load_applier(job.generator, job.precision)
+    array, apply = zarr.open_group(job.source, mode="r")[job.dataset], worker_applier(job.generator, job.precision)
     scales = plane_scales(job, block.plane)
     halo = _aligned(job.overlap)
     rows, columns = (
@@ -264,15 +276,15 @@ def _aligned(pixels):
 
 
 @lru_cache(maxsize=1)
-def load_applier(path, precision):
-    """The generator, once per worker process."""
+def worker_applier(path: str, precision: str) -> Applier:
+    """The generator, loaded once per worker process."""
     from restore import load_applier
 
     return load_applier(Path(path), precision=precision)
 
 
 @lru_cache(maxsize=64)
-def plane_scales(job, plane):
+def plane_scales(job: VolumeJob, plane: tuple[int, ...]) -> tuple[Scale, Scale]:
     """Scales of one whole plane, from a regular grid of its pixels where it is very large. Raises InputError."""
     import zarr
 
@@ -281,4 +293,4 @@ def plane_scales(job, plane):
     image = np.asarray(array[(*plane, slice(None, None, step), slice(None, None, step))], np.float32)
     if not np.isfinite(image).all():
         raise InputError(f"{job.source}: plane {plane} holds NaN or infinite values; repair it first")
-    return load_applier(job.generator, job.precision).scales(image, job.task)
+    return worker_applier(job.generator, job.precision).scales(image, job.task)

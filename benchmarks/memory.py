@@ -20,9 +20,9 @@ import re, sys
 sys.path.insert(0, sys.argv[1])
 from data_utils import load_tasks
 from normalization import fit_cgan
-from batches import PairBatches
+from batches import PairBatches, Sampling
 tasks, _ = load_tasks(sys.argv[2], images_limit=10)
-batches = PairBatches(tasks, fit_cgan("tuned", tasks), 8, (128, 128), 0, [], True)
+batches = PairBatches(tasks, fit_cgan("tuned", tasks), Sampling(8, (128, 128), 0, [], True))
 for iteration in range(20):
     batches(iteration)
 # Not getrusage: its maximum starts from the parent's, which wrote the files.

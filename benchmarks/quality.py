@@ -85,7 +85,7 @@ def run_once(words, folder, results):
     """Run a script unless its results folder is finished; its output goes to a log beside."""
     if not (folder / "done").is_file():
         again = ["--overwrite"] if (folder / results).exists() else []
-        table_jobs.run_script([*words, f"--dir={folder}", "--eval_every=100000", *again], folder / "log.txt")
+        table_jobs.run_logged([*words, f"--dir={folder}", "--eval_every=100000", *again], folder / "log.txt")
         (folder / "done").touch()
     return folder / results
 

@@ -10,7 +10,6 @@ the test files. A Retina sample has two channels, two images of one field: they 
 The archives are CC0, from Edmond, doi 10.17617/3.FDFZOF. --input takes an archive or its data_label.npz.
 """
 
-import argparse
 import hashlib
 import json
 import shutil
@@ -251,7 +250,7 @@ def _skip(file, count):
 
 def make_parser():
     """The script's arguments."""
-    parser = OneLineParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = OneLineParser(__doc__)
     add = parser.add_argument
     add("--output", type=Path, required=True, help="folder of the .npy files; downloads are kept there too")
     add("--tasks", type=names, default=list(SOURCES), help=f"of {','.join(SOURCES)} (default: all)")

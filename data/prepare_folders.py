@@ -9,7 +9,6 @@ stand out of the set's background (its 2 percentile) by a tenth of the set's ran
 pair are not known: train CIN-GAN on two unpaired sets instead (README, Data).
 """
 
-import argparse
 import sys
 from pathlib import Path
 
@@ -26,7 +25,7 @@ BACKGROUND = 0.1  # of the set's range
 
 def make_parser():
     """The script's arguments."""
-    parser = OneLineParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = OneLineParser(__doc__)
     add = parser.add_argument
     add("--x_dir", type=Path, required=True, help="folder of defective images, or one file")
     add("--y_dir", type=Path, required=True, help="folder of their clean partners, with the same file names")

@@ -12,7 +12,6 @@ Lengths are in pixels of 0.1 micrometres unless stated. y is the sharp, noise-fr
 Both are uint16 camera counts, each on a scale of its own: offsets and gains below.
 """
 
-import argparse
 import sys
 from contextlib import ExitStack
 from itertools import pairwise
@@ -194,7 +193,7 @@ def write_task(folder, task, args, bar):
 
 def make_parser():
     """The script's arguments."""
-    parser = OneLineParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = OneLineParser(__doc__)
     parser.add_argument("--output", type=Path, required=True, help="folder to write to; must not hold pair sets yet")
     parser.add_argument("--n", type=integer(1), default=40, help="training pairs a task (default: 40)")
     parser.add_argument("--n_test", type=integer(1), default=10, help="test pairs a task (default: 10)")

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from batches import PairBatches, UnpairedBatches, crop, epoch_row, patch_shape, turn
+from batches import PairBatches, Sampling, UnpairedBatches, crop, epoch_row, patch_shape, turn
 from data_utils import load_tasks
 from normalization import FixedNormalization, PercentileNormalization, Scale, fit_cgan, fit_cin
 
@@ -15,7 +15,7 @@ def tasks(pair_folder):
 
 def pair_batches(tasks, **changes):
     options = {"batch_size": 6, "patch": (16, 16), "seed": 3, "no_rotate": ["Layers"], "mirror": True, **changes}
-    return PairBatches(tasks, fit_cgan("tuned", tasks), **options)
+    return PairBatches(tasks, fit_cgan("tuned", tasks), Sampling(**options))
 
 
 def same(a, b):
@@ -34,7 +34,7 @@ def test_x_and_y_are_turned_and_cropped_alike(tasks):
     """With y in place of x, every pair of a batch is equal."""
     same_tasks = [task._replace(train_x=task.train_y) for task in tasks]
     scales = {task.name: (Scale(0, 1), Scale(0, 1)) for task in tasks}
-    batches = PairBatches(same_tasks, FixedNormalization(scales), 6, (16, 16), 3, [], True)
+    batches = PairBatches(same_tasks, FixedNormalization(scales), Sampling(6, (16, 16), 3, [], True))
     assert all(np.array_equal(batches(i)["x"], batches(i)["y"]) for i in range(5))
 
 
@@ -50,7 +50,7 @@ def test_alpha_is_the_share_of_generated_samples(tasks, alpha):
     generated = {task.name: ([ramp], [ramp]) for task in tasks}
     scales = {task.name: (Scale(0, 1), Scale(0, 1)) for task in tasks}
     batches = PairBatches(
-        tasks, FixedNormalization(scales), 8, (16, 16), 3, [], False, generated=generated, alpha=alpha
+        tasks, FixedNormalization(scales), Sampling(8, (16, 16), 3, [], False), generated=generated, alpha=alpha
     )
     marked = [(image > 5000).any() for i in range(60) for image in batches(i)["x"]]
     assert np.mean(marked) == pytest.approx(alpha, abs=0.06)
@@ -62,7 +62,7 @@ def test_generated_pairs_have_a_normalisation_of_their_own(tasks):
     generated = {task.name: ([x], [x / 2]) for task in tasks}
     real, own = (PercentileNormalization({t.name: (gain, 0.0) for t in tasks}) for gain in (1.0, 2.0))
     for normalization, equal in ((None, False), (own, True)):
-        batch = PairBatches(tasks, real, 8, (16, 16), 3, [], True, generated, 1.0, normalization)(0)
+        batch = PairBatches(tasks, real, Sampling(8, (16, 16), 3, [], True), generated, 1.0, normalization)(0)
         assert np.allclose(batch["x"], batch["y"], atol=1e-5) == equal
 
 
@@ -104,7 +104,8 @@ def test_patches_fit_every_task_and_the_networks(tasks):
 
 
 def unpaired_batches(tasks, mixed=True, noise_channels=1):
-    return UnpairedBatches(tasks, fit_cin("tuned", tasks), 4, 3, (16, 16), 3, [], True, mixed, noise_channels)
+    sampling = Sampling(4, (16, 16), 3, [], True)
+    return UnpairedBatches(tasks, fit_cin("tuned", tasks), sampling, 3, mixed, noise_channels)
 
 
 def test_unpaired_batches_have_one_part_per_update(tasks):
@@ -136,6 +137,6 @@ def test_x_and_y_are_drawn_independently(tasks):
 
     numbered = [tasks[0]._replace(unpaired_x=Numbered(), unpaired_y=Numbered())]
     scale = FixedNormalization({tasks[0].name: (Scale(0, 1), Scale(0, 1))})
-    batches = UnpairedBatches(numbered, scale, 8, 2, (16, 16), 3, [], True, True, 0)
+    batches = UnpairedBatches(numbered, scale, Sampling(8, (16, 16), 3, [], True), 2, True, 0)
     agree = [np.mean(batch["x"] == batch["y"]) for batch in (batches(i) for i in range(60))]
     assert np.mean(agree) == pytest.approx(0.2, abs=0.05)

@@ -17,6 +17,7 @@ import cluster
 from errors import InputError
 
 SCRIPTS = Path(__file__).resolve().parents[1]
+PATIENCE = 300  # seconds, for machines that are busy otherwise; a quick one takes a tenth of it
 
 
 def free_ports(count):
@@ -61,7 +62,7 @@ def start(tmp_path, pair_folder):
 def finish(started):
     """What each process said; all must end well."""
     for process, log in started:
-        assert process.wait(120) == 0, log.read_text()
+        assert process.wait(PATIENCE) == 0, log.read_text()
     return [log.read_text() for _, log in started]
 
 
@@ -90,11 +91,11 @@ def test_two_workers_train_what_one_process_trains_and_the_chief_alone_writes(st
 def test_a_worker_that_dies_is_told_and_resume_goes_on_with_another_number(start):
     flags = ("--num_iters=400", "--save_every=2", "--eval_every=1000")
     started, run = start(tf_config(2), *flags)
-    deadline = time.monotonic() + 90
+    deadline = time.monotonic() + PATIENCE
     while not list(run.glob("checkpoints/[0-9]*.npz")) and time.monotonic() < deadline:
         time.sleep(0.1)
     started[1][0].send_signal(signal.SIGKILL)
-    assert started[0][0].wait(120) == 2, started[0][1].read_text()
+    assert started[0][0].wait(PATIENCE) == 2, started[0][1].read_text()
     last = started[0][1].read_text().strip().splitlines()[-1]
     assert last.startswith("error: another worker ended or cannot be reached") and "--resume" in last
     started, _ = start([{}], *flags, "--resume", "--max_seconds=0.01")
@@ -103,12 +104,12 @@ def test_a_worker_that_dies_is_told_and_resume_goes_on_with_another_number(start
 
 def test_all_workers_stop_with_the_one_that_is_told_to(start):
     started, run = start(tf_config(2), "--num_iters=4000", "--save_every=2", "--eval_every=10000")
-    deadline = time.monotonic() + 90
+    deadline = time.monotonic() + PATIENCE
     while not list(run.glob("checkpoints/[0-9]*.npz")) and time.monotonic() < deadline:
         time.sleep(0.1)
     started[0][0].terminate()
-    assert started[0][0].wait(60) == 143 and "--resume" in started[0][1].read_text()
-    assert started[1][0].wait(60) == 0
+    assert started[0][0].wait(PATIENCE) == 143 and "--resume" in started[0][1].read_text()
+    assert started[1][0].wait(PATIENCE) == 0
 
 
 NO_SUCH_TASK = '{"cluster": {"worker": ["a:1"]}, "task": {"type": "worker", "index": 1}}'

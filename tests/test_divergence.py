@@ -6,12 +6,22 @@ import numpy as np
 import pytest
 
 import batches
+import gans
 import launch
+import models
 import train_cGAN
 from generator_files import load_generator
 from training import COLLAPSED, DivergenceError, check_losses
 
 FLAGS = ["--recipe=tuned", "--num_iters=6", "--eval_every=2", "--save_every=2"]
+
+
+@pytest.fixture(autouse=True)
+def small_networks(monkeypatch):
+    """The loop is tested, not the machine."""
+    generator = models.tuned_generator
+    monkeypatch.setattr(models, "tuned_generator", lambda: generator((4, 4, 4)))
+    monkeypatch.setitem(gans.JUDGE_FILTERS, "tuned", (4, 8))
 
 
 @pytest.fixture

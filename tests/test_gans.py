@@ -14,6 +14,12 @@ RNG = np.random.default_rng(0)
 SIZE = 20
 
 
+@pytest.fixture(autouse=True)
+def short_blur(monkeypatch):
+    """Two of the seven averages that a blur of the tuned CIN generator is made of: the steps are tested, not they."""
+    monkeypatch.setattr(models, "BLUR_SIDES", (3, 5))
+
+
 def images(*batch):
     return RNG.standard_normal((*batch, SIZE, SIZE, 1)).astype(np.float32)
 

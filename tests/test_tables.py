@@ -165,7 +165,7 @@ def write_run(run, tasks, iterations, batch_size):
 @pytest.fixture
 def trainings(monkeypatch):
     stand_in = Trainings()
-    monkeypatch.setattr(table_jobs, "run_script", stand_in)
+    monkeypatch.setattr(table_jobs, "run_logged", stand_in)
     monkeypatch.setattr(filters, "has_bm3d", lambda: False)
     return stand_in
 
@@ -178,7 +178,7 @@ def reproduce(pair_folder, *flags):
 
 
 def test_a_whole_table_once(trainings, pair_folder, capsys):
-    """Seconds become iterations; the same command again trains nothing; another seed trains its own."""
+    """Seconds become iterations; the same command again trains nothing."""
     folder = reproduce(pair_folder, "--setting=A", "--seconds=30")
     lines = (folder / "table_A.md").read_text().splitlines()
     row = next(line for line in lines if line.startswith("| CARE |")).split(" | ")
@@ -195,19 +195,20 @@ def test_a_whole_table_once(trainings, pair_folder, capsys):
     trained = len(trainings.commands)
     reproduce(pair_folder, "--setting=A", "--seconds=30")
     assert len(trainings.commands) == trained
-    reproduce(pair_folder, "--setting=A", "--seconds=30", "--seeds=2")
-    assert {flags["--seed"] for _, flags, _ in trainings.commands[trained:]} == {"43"}
-    assert "±" in (folder / "table_A.md").read_text()
 
 
-def test_every_network_makes_num_iters(trainings, pair_folder):
-    reproduce(pair_folder, "--setting=B", "--num_iters=6", "--batch_size=2")
+def test_every_network_makes_num_iters_and_another_seed_trains_its_own(trainings, pair_folder):
+    folder = reproduce(pair_folder, "--setting=B", "--num_iters=6", "--batch_size=2")
     trained = [(name, flags) for name, flags, _ in trainings.commands if "results" in flags["--dir"]]
     assert {flags["--num_iters"] for _, flags in trained} == {"6"}
     alone = [flags for name, flags in trained if name.startswith("train_cGAN")]
     assert len(alone) == 2 and all(flags["--alpha"] == "1" for flags in alone)
     paper = [flags for name, flags in trained if name.endswith("_paper")]
     assert all(flags["--batch_size"] == "2" for flags in paper)
+    before = len(trainings.commands)
+    reproduce(pair_folder, "--setting=B", "--num_iters=6", "--batch_size=2", "--seeds=2")
+    assert {flags["--seed"] for _, flags, _ in trainings.commands[before:]} == {"43"}
+    assert "±" in (folder / "table_B.md").read_text()
 
 
 def test_failed_training_is_shown_and_tried_again(trainings, pair_folder):
@@ -222,12 +223,6 @@ def test_failed_training_is_shown_and_tried_again(trainings, pair_folder):
     assert "failed" not in (folder / "table_B.md").read_text()
 
 
-def test_cells_of_other_arguments_are_not_mixed(trainings, pair_folder):
-    reproduce(pair_folder, "--setting=B", "--num_iters=6")
-    with pytest.raises(InputError, match=r"num_iters=6\); use the same, or another --dir"):
-        reproduce(pair_folder, "--setting=B", "--num_iters=7")
-
-
 def test_stopped_training_is_resumed(tmp_path):
     """A folder with a checkpoint goes on; one without starts anew."""
     run = tmp_path / "CARE_results" / "A"
@@ -240,8 +235,10 @@ def test_stopped_training_is_resumed(tmp_path):
     assert "--resume" in table_jobs.training_arguments(*arguments)
 
 
-def test_runs_without_their_record_are_not_taken_for_finished(trainings, pair_folder):
+def test_runs_of_other_arguments_or_without_their_record_are_not_taken_for_finished(trainings, pair_folder):
     folder = reproduce(pair_folder, "--setting=B", "--num_iters=6")
+    with pytest.raises(InputError, match=r"num_iters=6\); use the same, or another --dir"):
+        reproduce(pair_folder, "--setting=B", "--num_iters=7")
     (folder / "table_B.json").unlink()
     with pytest.raises(InputError, match=r"not its table_B\.json"):
         reproduce(pair_folder, "--setting=B", "--num_iters=6")
@@ -272,7 +269,7 @@ def test_ctrl_c_lets_the_training_save(tmp_path, monkeypatch):
 
     threading.Thread(target=press).start()
     with pytest.raises(KeyboardInterrupt):
-        table_jobs.run_script(["slow.py"], tmp_path / "log.txt")
+        table_jobs.run_logged(["slow.py"], tmp_path / "log.txt")
     assert (tmp_path / "saved").exists()
 
 
@@ -280,12 +277,12 @@ def test_a_killed_training_is_named(tmp_path, monkeypatch):
     (tmp_path / "killed.py").write_text("import os, signal\nprint(' 50%|###')\nos.kill(os.getpid(), signal.SIGKILL)")
     monkeypatch.setattr(table_jobs, "SCRIPT_DIR", tmp_path)
     with pytest.raises(InputError, match="ended by SIGKILL"):
-        table_jobs.run_script(["killed.py"], tmp_path / "log.txt")
+        table_jobs.run_logged(["killed.py"], tmp_path / "log.txt")
 
 
 def test_a_script_that_fails_says_its_last_line(tmp_path):
     with pytest.raises(InputError, match=r"^--data_dir=nowhere: no such folder"):
-        table_jobs.run_script(["train_cGAN.py", "--data_dir=nowhere"], tmp_path / "log.txt")
+        table_jobs.run_logged(["train_cGAN.py", "--data_dir=nowhere"], tmp_path / "log.txt")
 
 
 @pytest.mark.parametrize("flags", [["--setting=A"], ["--setting=A", "--seconds=5", "--num_iters=5"]])

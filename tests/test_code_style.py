@@ -1,0 +1,42 @@
+"""What ruff does not check: short files, short functions, and hints on everything public at the top level."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+FILES = sorted(path for folder in (".", "benchmarks", "data", "tests") for path in (ROOT / folder).glob("*.py"))
+FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
+# Their hints are to come.
+WITHOUT_HINTS = {"evaluate.py", "image_files.py", "restore.py", "run_report.py"}
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_files_and_functions_are_short(path):
+    text = path.read_text()
+    functions = [node for node in ast.walk(ast.parse(text)) if isinstance(node, FUNCTIONS)]
+    assert text.count("\n") <= 350
+    assert not [f.name for f in functions if f.end_lineno - f.lineno >= 40]
+
+
+def public_functions(tree):
+    """Functions and methods of a module; those whose names begin with an underscore and nested ones left out."""
+    for node in tree.body:
+        for part in node.body if isinstance(node, ast.ClassDef) else [node]:
+            if isinstance(part, FUNCTIONS) and (not part.name.startswith("_") or part.name in ("__init__", "__call__")):
+                yield part
+
+
+@pytest.mark.parametrize(
+    "path", [p for p in FILES if p.parent == ROOT and p.name not in WITHOUT_HINTS], ids=lambda path: path.name
+)
+def test_public_functions_have_type_hints(path):
+    missing = []
+    for function in public_functions(ast.parse(path.read_text())):
+        arguments = [*function.args.posonlyargs, *function.args.args, *function.args.kwonlyargs]
+        bare = [a.arg for a in arguments if a.arg not in ("self", "cls") and a.annotation is None]
+        returns = function.name == "__init__" or function.returns is not None
+        if bare or not returns:
+            missing.append(f"{function.name}: {', '.join(bare) or 'what it returns'}")
+    assert not missing

@@ -1,0 +1,70 @@
+"""demo.py with trainings that are stood in for: the commands it runs, what it compares, what it keeps."""
+
+import keras
+import numpy as np
+import pytest
+from matplotlib.image import imread
+
+import demo
+from data_utils import SAMPLE_DIR
+from errors import InputError
+from generator_files import Metadata, save_generator
+from metrics import mean_scores
+from normalization import PercentileNormalization
+
+
+class Trainings:
+    """Stands in for `subprocess.run`: notes each command, leaves generators that give their input back."""
+
+    def __init__(self):
+        self.commands, self.returncode = [], 0
+
+    def __call__(self, command, check):
+        self.commands.append(command)
+        flags = dict(flag.split("=", 1) for flag in command[2:])
+        image = keras.Input((None, None, 1))
+        model = keras.Model(image, keras.layers.Activation("linear")(image))
+        metadata = Metadata("cGAN", "tuned", ["Nuclei"], PercentileNormalization({"Nuclei": (1.0, 0.0)}), [], 4)
+        folder = "Microscopy_cGAN_results" + "_CIN_augm" * (flags.get("--cin_augment") == "True")
+        folder = "CIN-GAN_results" if "CIN_GAN" in command[1] else folder
+        save_generator(model, f"{flags['--dir']}/{folder}/generator.h5", metadata)
+        return self
+
+
+@pytest.fixture
+def trainings(monkeypatch):
+    stand_in = Trainings()
+    monkeypatch.setattr(demo.subprocess, "run", stand_in)
+    monkeypatch.setattr(demo, "find_task_names", lambda folder: ["Nuclei"])
+    return stand_in
+
+
+def run(folder):
+    return demo.main(demo.make_parser().parse_args([f"--dir={folder}"]))
+
+
+def test_the_whole_path(trainings, tmp_path, capsys):
+    """Generators that give their input back score as it does; the cGAN is given the CIN-GAN of this run."""
+    assert run(tmp_path / "demo") == 0
+    assert f"--cin_generator_path={tmp_path / 'demo' / 'CIN-GAN_results' / 'generator.h5'}" in trainings.commands[2]
+    x, y = (np.load(SAMPLE_DIR / f"Nuclei_{kind}_test.npy") for kind in "XY")
+    scores = mean_scores(x, y)
+    cell = f"{scores['affine_psnr']:.2f} / {scores['affine_ssim']:.3f}"
+    lines = capsys.readouterr().out.splitlines()
+    for row in ("input", "without CIN-GAN", "with CIN-GAN"):
+        assert f"| {row} | {cell} | {cell} |" in lines, "of its one task, and their mean"
+    assert imread(tmp_path / "demo" / "before_after.png").std() > 0
+
+
+def test_earlier_results_are_kept(trainings, tmp_path):
+    (tmp_path / "demo").mkdir()
+    (tmp_path / "demo" / "mine.txt").touch()
+    run(tmp_path / "demo")
+    assert len(list(tmp_path.glob("demo.*/mine.txt"))) == 1
+
+
+def test_a_training_that_fails_ends_it(trainings, tmp_path):
+    trainings.returncode = 2
+    with pytest.raises(InputError, match=r"^train_CIN_GAN\.py did not finish"):
+        run(tmp_path / "demo")
+    assert len(trainings.commands) == 1
