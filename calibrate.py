@@ -49,9 +49,7 @@ def main(args: argparse.Namespace) -> int:
 
     metadata = read_metadata(args.generator_path)
     task = check_task(args, metadata)
-    x, y = (read_images(path)[: args.limit] for path in (args.input, args.ground_truth))
-    if [image.shape for image in x] != [image.shape for image in y]:
-        raise InputError(f"--ground_truth: {len(y)} images, but --input has {len(x)}, or their sizes differ")
+    x, y = (images[: args.limit] for images in read_pairs(args.input, args.ground_truth))
     if args.output.exists():
         raise InputError(f"{args.output} exists; choose another --output")
     apply, dropout = load_uncertain(args.generator_path)
@@ -66,10 +64,27 @@ def main(args: argparse.Namespace) -> int:
     return 0
 
 
-def read_images(path: Path) -> list[np.ndarray]:
-    """All planes of a file, or of a folder's files by name: list of (H, W) float32."""
-    planes = [plane for file in find_images(path) for plane in read_image(file).planes]
-    return [np.asarray(plane, np.float32) for plane in planes]
+def read_pairs(x_path: Path, y_path: Path) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """All planes of two files, or of two folders whose files pair by name.
+
+    Returns:
+        (x, y), lists of (H, W) float32.
+
+    Raises:
+        InputError: they are not pairs: other names, numbers or sizes.
+    """
+    x_files, y_files = find_images(x_path), find_images(y_path)
+    if x_path.is_dir() and y_path.is_dir():
+        lonely = sorted({file.stem for file in x_files} ^ {file.stem for file in y_files})
+        if lonely:
+            raise InputError(f"{x_path}, {y_path}: {lonely[0]} has no partner (of {len(lonely)}); files pair by name")
+    x, y = (
+        [np.asarray(plane, np.float32) for file in files for plane in read_image(file).planes]
+        for files in (x_files, y_files)
+    )
+    if [image.shape for image in x] != [image.shape for image in y]:
+        raise InputError(f"{x_path} holds {len(x)} images and {y_path} {len(y)}, or their sizes differ")
+    return x, y
 
 
 def measure(

@@ -6,27 +6,32 @@
 
 The images must be neither those of the training nor those that a result is reported on: what is chosen on images looks
 better on them than it is. Writes evaluation.json and evaluation.png into the run folder and report.html anew. With
---promote the generator that stood there before is kept as generator_before.h5.
+--promote the generator that stood there before is kept: as generator_before.h5, or generator_before_2.h5 and so on
+where that name is taken.
 """
 
 import argparse
+import filecmp
+import hashlib
 import json
 import shutil
 from pathlib import Path
 
+import numpy as np
+
 from arguments import OneLineParser
-from calibrate import read_images
+from calibrate import read_pairs
 from errors import InputError, run_script
 from generator_files import load_generator, read_metadata, save_generator
 from image_files import find_images
-from run_folder import RunFolder, write_text, written_whole
+from run_folder import RunFolder, read_args, write_text, written_whole
 
 
 def make_parser():
     """The script's arguments."""
     parser = OneLineParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
-    add("run_folder", type=Path, help="results folder of train_cGAN.py or train_baseline.py")
+    add("run_folder", type=Path, help="results folder of train_cGAN.py, or of a task of train_baseline.py")
     add("--x", type=Path, required=True, help="defective images that were set aside: file or folder")
     add("--y", type=Path, required=True, help="their clean partners")
     add("--task", help="the defect type; needed by recipe paper")
@@ -39,44 +44,40 @@ def main(args):
     """Score with parsed arguments; returns the exit code."""
     from restore import check_task
 
-    run, generator_path = RunFolder(args.run_folder), args.run_folder / "generator.h5"
-    metadata = read_metadata(generator_path)
+    run, record = RunFolder(args.run_folder), read_args(args.run_folder)
+    args.generator_path = run / "generator.h5"
+    metadata = read_metadata(args.generator_path)
     if metadata.script == "CIN-GAN":
-        raise InputError(f"{generator_path} makes defects; expected a run that restores")
-    args.generator_path = generator_path
+        raise InputError(f"{args.generator_path} makes defects; expected a run that restores")
     task = check_task(args, metadata)
-    checkpoints = run.checkpoints()
-    if not checkpoints:
+    if not run.checkpoints():
         raise InputError(f"{args.run_folder} holds no checkpoint; train with --keep_checkpoints=-1")
-    check_independent(args)
-    x, y = read_images(args.x), read_images(args.y)
-    if [image.shape for image in x] != [image.shape for image in y]:
-        raise InputError(f"--y: {len(y)} images, but --x has {len(x)}, or their sizes differ")
+    x, y = read_pairs(args.x, args.y)
+    check_independent(args, record["arguments"].get("data_dir"))
     with run.locked():
-        rows, model = score_checkpoints(run, checkpoints, generator_path, x, y, task)
-        best = max(rows, key=lambda row: row[args.metric])
+        model, rows, standing = score_checkpoints(run, x, y, task)
+        best = max(rows, key=lambda row: row[args.metric])["iteration"]
         if args.promote:
-            promote(run, model, best, metadata)
-        write_results(args, rows, best, len(x))
+            standing = promote(run, model, best, standing, metadata)
+        write_results(args, rows, best, standing, len(x))
     return 0
 
 
-def check_independent(args):
+def check_independent(args, data_dir):
     """Say where the images are among those that the run knows already."""
-    given = json.loads((args.run_folder / "args.json").read_text(encoding="utf-8"))["arguments"].get("data_dir")
     files = {file.resolve() for path in (args.x, args.y) for file in find_images(path)}
-    if given and any(file.parent == Path(given).resolve() for file in files):
-        print(f"note: {args.x} lies in the run's --data_dir; what is chosen on images that it trained on means nothing")
+    if data_dir and any(file.parent == Path(data_dir).resolve() for file in files):
+        print(f"note: {args.x} lies in the run's --data_dir; choose on images that it neither trained nor reports on")
 
 
-def score_checkpoints(run, checkpoints, generator_path, x, y, task):
+def score_checkpoints(run, x, y, task):
     """Scores of the generator of each checkpoint on (x, y), two lists of raw images.
 
     Returns:
-        ([{"iteration", "psnr", "ssim"}, ...], the model, with the last one's weights).
+        (the model, [{"iteration", "psnr", "ssim"}, ...], iteration of the one that is generator.h5 or None).
 
     Raises:
-        InputError: no checkpoint is whole.
+        InputError: no checkpoint is whole, or one is of another network.
     """
     from devices import start_tensorflow
 
@@ -85,32 +86,56 @@ def score_checkpoints(run, checkpoints, generator_path, x, y, task):
     from metrics import mean_scores
     from progress import progress_bar
 
-    model, metadata = load_generator(generator_path)
+    model, metadata = load_generator(run / "generator.h5")
+    now, rows, standing = model.get_weights(), [], None
     apply = Applier(lambda inputs, training: model.predict_on_batch(inputs), metadata)
-    rows = []
-    for path in progress_bar(iterable=checkpoints, unit="checkpoint", delay=2):
+    for path in progress_bar(iterable=run.checkpoints(), unit="checkpoint", delay=2):
         weights = run.load_released(path)
         if weights is None:
             continue
+        check_network(path, weights, now)
         model.set_weights(weights)
         scores = mean_scores([apply(image, task, tile=512) for image in x], y)
         rows.append({"iteration": int(path.stem), "psnr": scores["affine_psnr"], "ssim": scores["affine_ssim"]})
         print(f"iteration {rows[-1]['iteration']:6d}: {rows[-1]['psnr']:.2f} dB / {rows[-1]['ssim']:.3f}")
+        if all(map(np.array_equal, weights, now)):
+            standing = rows[-1]["iteration"]
     if not rows:
         raise InputError(f"{run.path}: every checkpoint is damaged")
-    return rows, model
+    return model, rows, standing
 
 
-def promote(run, model, best, metadata):
-    """Make a checkpoint's generator generator.h5; the one before is kept beside it."""
-    model.set_weights(run.load_released(run / "checkpoints" / f"{best['iteration']:06d}.npz"))
-    with written_whole(run / "generator_before.h5") as beside:
-        shutil.copyfile(run / "generator.h5", beside)
+def check_network(path, weights, expected):
+    """Raise InputError where a checkpoint's generator is not the network of generator.h5."""
+    if [weight.shape for weight in weights] != [weight.shape for weight in expected]:
+        raise InputError(f"{path} is a checkpoint of another network than generator.h5 beside it")
+
+
+def promote(run, model, best, standing, metadata):
+    """Make a checkpoint's generator generator.h5, the one before kept beside it; gives its iteration."""
+    if best == standing:
+        print(f"{run / 'generator.h5'} is that of iteration {best} already")
+        return best
+    model.set_weights(run.load_released(run / "checkpoints" / f"{best:06d}.npz"))
+    kept = keep_generator(run)
     save_generator(model, run / "generator.h5", metadata)
-    print(f"{run / 'generator.h5'} is now that of iteration {best['iteration']}; the one before: generator_before.h5")
+    print(f"{run / 'generator.h5'} is now that of iteration {best}; the one before is kept as {kept.name}")
+    return best
 
 
-def write_results(args, rows, best, images):
+def keep_generator(run):
+    """Copy generator.h5 to the first free of generator_before.h5, generator_before_2.h5, ...; gives its path."""
+    kept, number = run / "generator_before.h5", 1
+    while kept.exists() and not filecmp.cmp(run / "generator.h5", kept, shallow=False):
+        number += 1
+        kept = run / f"generator_before_{number}.h5"
+    if not kept.exists():
+        with written_whole(kept) as beside:
+            shutil.copyfile(run / "generator.h5", beside)
+    return kept
+
+
+def write_results(args, rows, best, standing, images):
     """Write evaluation.json, evaluation.png and report.html."""
     from plots import save_checkpoint_curve
     from run_report import write_report
@@ -120,14 +145,16 @@ def write_results(args, rows, best, images):
         "y": str(args.y),
         "images": images,
         "metric": args.metric,
-        "best": best["iteration"],
-        "promoted": args.promote,
+        "best": best,
+        # Which of them generator.h5 is, and its digest, because a resumed training writes it anew.
+        "generator": standing,
+        "generator_sha256": hashlib.sha256(args.generator_path.read_bytes()).hexdigest(),
         "iterations": rows,
     }
     write_text(args.run_folder / "evaluation.json", json.dumps(record, indent=2) + "\n")
-    save_checkpoint_curve(args.run_folder / "evaluation.png", rows, best["iteration"])
+    save_checkpoint_curve(args.run_folder / "evaluation.png", rows, best)
     write_report(args.run_folder)
-    print(f"best of {len(rows)} by {args.metric}, on {images} images of {args.x}: iteration {best['iteration']}")
+    print(f"best of {len(rows)} by {args.metric}, on {images} images of {args.x}: iteration {best}")
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from PIL import Image
 
 from metrics import fit_affine
 from run_folder import written_whole
@@ -99,8 +100,9 @@ def save_checkpoint_curve(path: Path, rows: list[dict], best: int) -> None:
 
 
 def _save(figure, path):
-    canvas = FigureCanvasAgg(figure)
+    FigureCanvasAgg(figure)
     with written_whole(path) as beside:
         figure.savefig(beside, dpi=100)
-    canvas.draw()
-    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+        # Read back, not drawn again: a second layout differs by a pixel, and TensorBoard shows what the file shows.
+        with Image.open(beside) as picture:
+            return np.asarray(picture.convert("RGB"))

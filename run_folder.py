@@ -52,6 +52,18 @@ def json_values(values: Mapping) -> dict:
     return {key: str(value) if isinstance(value, Path) else value for key, value in values.items()}
 
 
+def read_args(folder: str | Path) -> dict:
+    """What `RunFolder.write_args` wrote. Raises InputError where the folder is none of a training."""
+    try:
+        record = json.loads((Path(folder) / "args.json").read_text(encoding="utf-8"))
+        record["arguments"], record["versions"], record["not_default"]
+    except FileNotFoundError as failure:
+        raise InputError(f"{folder}: expected the results folder of a training (args.json is missing)") from failure
+    except (ValueError, KeyError, TypeError, NotADirectoryError) as failure:
+        raise InputError(f"{folder}: expected the results folder of a training (args.json: {failure!r})") from failure
+    return record
+
+
 class RunFolder:
     """Reads and writes one results folder.
 

@@ -6,9 +6,11 @@ python run_report.py Microscopy_cGAN_results        writes it anew; every traini
 import argparse
 import base64
 import csv
+import hashlib
 import html
 import io
 import json
+import shlex
 from pathlib import Path
 from string import Template
 
@@ -16,12 +18,13 @@ import numpy as np
 from PIL import Image
 
 from arguments import OneLineParser
-from errors import InputError, run_script
+from errors import run_script
 from metrics import fit_affine
-from run_folder import write_text, written_whole
+from run_folder import RunFolder, read_args, write_text, written_whole
 
 TEMPLATE = Path(__file__).resolve().with_name("run_report.html")
 SETTLED = 0.1  # dB that an evaluation differs by without saying anything
+SHOWN = 512  # pixels of an image's side
 
 
 def make_parser():
@@ -33,8 +36,6 @@ def make_parser():
 
 def main(args):
     """Write the report; returns the exit code."""
-    if not (args.run_folder / "args.json").is_file():
-        raise InputError(f"{args.run_folder}: expected the results folder of a training (args.json is missing)")
     print(write_report(args.run_folder))
     return 0
 
@@ -54,19 +55,18 @@ def save_latest(path, scores, input_scores, panels):
 
 
 def write_report(folder):
-    """Write report.html into a run folder from the files that lie there; gives its path."""
+    """Write report.html into a run folder from the files that lie there; gives its path. Raises InputError."""
     folder = Path(folder)
-    record = json.loads((folder / "args.json").read_text(encoding="utf-8"))
-    rows = read_log(folder / "log.csv")
+    record, rows, done = read_args(folder), read_log(folder / "log.csv"), iterations_done(folder)
     scores, panels = read_latest(folder / "samples" / "latest.npz")
     fields = {
         "title": html.escape(folder.resolve().name),
-        "summary": summary(record, rows),
+        "summary": summary(record, rows, done),
         "sliders": "".join(slider(task, images) for task, images in panels.items()) or "<p>No evaluation yet.</p>",
         "scores": score_table(scores, panels),
         "curves": picture(folder / "losses.png", "losses and PSNR over the iterations"),
         "choice": choice(folder),
-        "advice": "".join(f"<li>{line}</li>" for line in advice(folder, record, rows, scores)),
+        "advice": "".join(f"<li>{line}</li>" for line in advice(folder, record, rows, done, scores)),
         "arguments": arguments_table(record),
     }
     write_text(folder / "report.html", Template(TEMPLATE.read_text(encoding="utf-8")).substitute(fields))
@@ -79,6 +79,12 @@ def read_log(path):
         return []
     with open(path, newline="") as file:
         return list(csv.DictReader(file))
+
+
+def iterations_done(folder):
+    """Finished iterations, by the last checkpoint: a training that is stopped saves, but does not evaluate."""
+    checkpoints = RunFolder(folder).checkpoints()
+    return int(checkpoints[-1].stem) if checkpoints else 0
 
 
 def read_latest(path):
@@ -94,14 +100,13 @@ def read_latest(path):
         return json.loads(str(stored["scores"])), panels
 
 
-def summary(record, rows):
+def summary(record, rows, done):
     """One sentence: what was trained, how long, with what."""
     given, versions = record["arguments"], record["versions"]
-    done = rows[-1] if rows else {"iteration": 0, "seconds": 0}
-    how = given.get("recipe") or given.get("method")
+    trained = f"{float(rows[-1]['seconds']) / 60:.1f} minutes of training" if rows else "no evaluation yet"
     return html.escape(
-        f"{how}, {done['iteration']} iterations of {given['num_iters']}, {float(done['seconds']) / 60:.1f} minutes of "
-        f"training, batch {given['batch_size']}, seed {given['seed']}, {given['precision']}; "
+        f"{given.get('recipe') or given.get('method')}, {done} iterations of {given['num_iters']}, {trained}, "
+        f"batch {given['batch_size']}, seed {given['seed']}, {given['precision']}; "
         f"TensorFlow {versions['tensorflow']}, Keras {versions['keras']}"
     )
 
@@ -118,6 +123,7 @@ def slider(task, images):
     else:
         truth, names = images["real x"], ("generated x", "real x", "y")
         shown = [images[name] for name in names]
+    shown = [middle(image) for image in shown]
     ranges = [np.percentile(truth, [0.5, 99.5])] * 2 + [np.percentile(shown[2], [0.5, 99.5])]
     before, after, beside = (embed(gray_png(i, *limits)) for i, limits in zip(shown, ranges, strict=True))
     name, titles = html.escape(task), [html.escape(name) for name in names]
@@ -127,6 +133,12 @@ def slider(task, images):
         f'alt="{name} {titles[0]}"><input type="range" min="0" max="100" value="50" '
         f'aria-label="{name}: {titles[0]} or {titles[1]}"></div><img src="{beside}" alt="{name} {titles[2]}"></figure>'
     )
+
+
+def middle(image):
+    """The middle of an (H, W) image, SHOWN pixels on a side at most: the page stays small."""
+    rows, columns = (slice(max(size - SHOWN, 0) // 2, max(size - SHOWN, 0) // 2 + SHOWN) for size in image.shape)
+    return image[rows, columns]
 
 
 def gray_png(image, low, high):
@@ -172,45 +184,76 @@ def arguments_table(record):
     return "".join(lines)
 
 
+def read_choice(folder):
+    """What evaluate.py wrote, with "generator" the iteration of generator.h5 as it stands now; None without it."""
+    if not (folder / "evaluation.json").is_file():
+        return None
+    record = json.loads((folder / "evaluation.json").read_text(encoding="utf-8"))
+    generator = folder / "generator.h5"
+    if hashlib.sha256(generator.read_bytes()).hexdigest() != record["generator_sha256"]:
+        record["generator"] = None
+    return record
+
+
 def choice(folder):
     """How evaluate.py chose generator.h5 among the checkpoints, where it did."""
-    path = folder / "evaluation.json"
-    if not path.is_file():
+    record = read_choice(folder)
+    if record is None:
         return "<p>generator.h5 is that of the last iteration; no checkpoint was chosen.</p>"
-    record = json.loads(path.read_text(encoding="utf-8"))
     text = (
-        f"evaluate.py scored {len(record['iterations'])} checkpoints on {record['images']} images of {record['x']}; "
-        f"the best is that of iteration {record['best']}"
+        f"evaluate.py scored {len(record['iterations'])} checkpoints by {record['metric'].upper()} on "
+        f"{record['images']} images, {record['x']} and {record['y']}; the best is that of iteration {record['best']}, "
     )
-    promoted = " and is generator.h5 now." if record["promoted"] else "; generator.h5 is another one's."
-    return f"<p>{html.escape(text + promoted)}</p>" + picture(folder / "evaluation.png", "PSNR of the checkpoints")
+    if record["generator"] == record["best"]:
+        text += "and it is generator.h5."
+    elif record["generator"] is None:
+        text += "but generator.h5 is none of them: it was written by a training since, or replaced."
+    else:
+        text += f"but generator.h5 is that of iteration {record['generator']} (--promote was not given)."
+    return f"<p>{html.escape(text)}</p>" + picture(folder / "evaluation.png", "PSNR and SSIM of the checkpoints")
 
 
-def advice(folder, record, rows, scores):
+def advice(folder, record, rows, done, scores):
     """What to do next, as HTML lines, from how the training went."""
-    given, lines = record["arguments"], []
-    done = int(rows[-1]["iteration"]) if rows else 0
+    given, generator = record["arguments"], shlex.quote(str(folder / "generator.h5"))
+    makes_defects = any(key.startswith("noise_ratio") for key in scores["output"])
+    lines, needs_task = [], makes_defects or given.get("recipe") == "paper"
     if done < given["num_iters"]:
         lines.append("It was stopped early: go on with the same command and <code>--resume</code>.")
-    for task, own in scores["input"].items():
-        key = f"affine_psnr_{task}"
-        if "noise_ratio" in "".join(scores["output"]):
-            continue
-        name, best = html.escape(task), max(float(row[key]) for row in rows)
-        last = float(rows[-1][key])
-        if last < own["affine_psnr"]:
-            lines.append(f"{name}: worse than its input. Train longer, or look at its pairs: are they registered?")
-        elif last < best - SETTLED:
-            lines.append(
-                f"{name}: an earlier evaluation was {best - last:.2f} dB better. Train with "
-                "<code>--keep_checkpoints=-1</code> and choose with <code>evaluate.py</code>."
-            )
-        elif len(rows) > 2 and last > float(rows[-2][key]) + SETTLED:
-            lines.append(f"{name}: still getting better; more <code>--num_iters</code> will help.")
-    needs_task = " --task=NAME" if given.get("recipe") == "paper" or "CIN-GAN" in folder.name else ""
-    path = html.escape(str(folder / "generator.h5"))
-    command = f"python restore.py --generator_path={path} --input=IMAGE.tif --output=RESULT.tif{needs_task}"
-    return [*lines, f"Use it on your own images: <code>{command}</code>"]
+    if makes_defects:
+        command = f"python train_cGAN.py --cin_augment=True --cin_generator_path={generator}"
+        lines.append(f"Train a cGAN with its pairs: <code>{html.escape(command)}</code>")
+    else:
+        chosen = read_choice(folder)
+        settled = chosen is not None and chosen["generator"] == chosen["best"]
+        lines += [trend(task, own, rows, settled) for task, own in scores["input"].items()]
+    flag = " --task=NAME" if needs_task else ""
+    command = f"python restore.py --generator_path={generator} --input=IMAGE.tif --output=RESULT.tif{flag}"
+    lines.append(f"Use it on your own images: <code>{html.escape(command)}</code>")
+    return [line for line in lines if line]
+
+
+def trend(task, own, rows, chosen):
+    """One line on how a task's PSNR went, or None where there is nothing to do.
+
+    Args:
+        task: name.
+        own: {metric: value} of the input.
+        rows: of log.csv.
+        chosen: a checkpoint was chosen already.
+    """
+    psnr = [float(row[f"affine_psnr_{task}"]) for row in rows]
+    name, best, last = html.escape(task), max(psnr), psnr[-1]
+    if last < own["affine_psnr"]:
+        return f"{name}: worse than its input. Train longer, or look at its pairs: are they registered?"
+    if last < best - SETTLED and not chosen:
+        return (
+            f"{name}: an earlier evaluation was {best - last:.2f} dB better. Train with "
+            "<code>--keep_checkpoints=-1</code> and choose with <code>evaluate.py</code>, on images set aside for it."
+        )
+    if len(psnr) > 2 and last > psnr[-2] + SETTLED:
+        return f"{name}: still getting better; more <code>--num_iters</code> will help."
+    return None
 
 
 if __name__ == "__main__":

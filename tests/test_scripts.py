@@ -20,7 +20,7 @@ from errors import InputError
 from generator_files import read_metadata
 
 ROOT = Path(__file__).resolve().parents[1]
-FILES = "args.json log.csv losses.png generator.h5 samples/000002.png checkpoints/000002.npz".split()
+FILES = "args.json log.csv losses.png report.html generator.h5 samples/000002.png checkpoints/000002.npz".split()
 SCRIPTS = {"train_CIN_GAN": (train_CIN_GAN, "critic.h5"), "train_cGAN": (train_cGAN, "discriminator.h5")}
 
 

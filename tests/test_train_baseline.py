@@ -32,7 +32,7 @@ def test_script_leaves_a_run_folder_per_task_that_restore_takes(method, train, q
     flags = ["--n_critic=1"] if method == "deblurgan" else ["--augment"] if method == "care" else []
     run = train(train_baseline, f"--method={method}", *flags)
     for task in ("Layers", "Speckle"):
-        files = "args.json log.csv generator.h5 samples/000002.png checkpoints/000002.npz".split()
+        files = "args.json log.csv report.html generator.h5 samples/000002.png checkpoints/000002.npz".split()
         assert all((run / task / file).is_file() for file in files)
         assert read_metadata(run / task / "generator.h5").tasks == [task]
     target = tmp_path / "restored.npy"

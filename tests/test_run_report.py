@@ -1,0 +1,241 @@
+"""report.html: self-contained, right in what it says and advises, and alive in a browser."""
+
+import csv
+import io
+import json
+import re
+import shutil
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import run_report
+import train_cGAN
+from errors import InputError
+
+RNG = np.random.default_rng(0)
+
+
+class Page(HTMLParser):
+    """What a page loads (src, href and the like), its tags, its text, and the lines of its lists."""
+
+    LOADS = ("src", "href", "srcset", "data", "action", "poster", "background")
+
+    def __init__(self, path):
+        super().__init__()
+        self.html = path.read_text(encoding="utf-8")
+        self.loaded, self.tags, self.text, self.lines, self.open = [], [], "", [], []
+        self.feed(self.html)
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append(tag)
+        self.open.append(tag)
+        self.loaded += [value for name, value in attributes if name in self.LOADS]
+        if tag == "li":
+            self.lines.append("")
+
+    def handle_endtag(self, tag):
+        while self.open and self.open.pop() != tag:
+            pass
+
+    def handle_data(self, data):
+        if "style" not in self.open and "script" not in self.open:
+            self.text += data
+        if "li" in self.open:
+            self.lines[-1] += data
+
+
+def is_self_contained(page):
+    outside = [url for url in page.loaded if not url.startswith("data:")]
+    return not outside and not re.search(r"https?:|//\w|@import|url\(", re.sub(r'src="data:[^"]*"', "", page.html))
+
+
+def panels(task, titles=("x", "restored", "y"), size=64):
+    rows, columns = np.mgrid[:size, :size]
+    y = 100 + 50 * np.sin(rows / 5) * np.cos(columns / 7)
+    return task, [
+        (title, y + noise * RNG.normal(size=y.shape)) for title, noise in zip(titles, (60, 8, 0), strict=True)
+    ]
+
+
+def make_run(folder, psnr, iterations=300, task="Nuclei", recipe="tuned", titles=("x", "restored", "y"), **output):
+    """A run folder as a training leaves it, with these PSNR at evaluations; the input's is 20 dB."""
+    (folder / "samples").mkdir(parents=True)
+    (folder / "checkpoints").mkdir()
+    arguments = {"recipe": recipe, "num_iters": iterations, "batch_size": 8, "seed": 42, "precision": "float32"}
+    record = {
+        "arguments": {**arguments, "tasks": ["A", "B"]},
+        "not_default": ["num_iters"],
+        "versions": {"tensorflow": "2.0", "keras": "3.0"},
+    }
+    (folder / "args.json").write_text(json.dumps(record))
+    (folder / "generator.h5").write_bytes(b"weights")
+    rows = [{"iteration": 100 * (n + 1), "seconds": 60 * n, f"affine_psnr_{task}": v} for n, v in enumerate(psnr)]
+    with open(folder / "log.csv", "w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    (folder / "checkpoints" / f"{rows[-1]['iteration']:06d}.npz").touch()
+    values = {
+        f"{metric}_{key}": number for metric in ("affine", "paper") for key, number in (("psnr", 20), ("ssim", 0.5))
+    }
+    scores = {f"{key}_{task}": value for key, value in {**values, "affine_psnr": psnr[-1], **output}.items()}
+    run_report.save_latest(folder / "samples" / "latest.npz", scores, {task: values}, [panels(task, titles)])
+    return folder
+
+
+@pytest.mark.parametrize(
+    "psnr, iterations, found, missing",
+    [
+        ((21, 24, 25.0), 300, ["still getting better"], ["stopped early", "worse", "earlier"]),
+        ((21, 24, 24.05), 300, [], ["still", "stopped early", "worse", "earlier"]),
+        ((21, 24, 24.05), 500, ["go on with the same command and --resume"], ["still", "worse", "earlier"]),
+        ((21, 26, 24), 300, ["earlier evaluation was 2.00 dB better", "evaluate.py"], ["still", "worse"]),
+        ((19, 18, 19.5), 300, ["worse than its input"], ["still", "earlier", "stopped early"]),
+        ((25,), 100, [], ["still", "worse", "earlier", "stopped early"]),
+    ],
+)
+def test_advice_follows_from_how_the_training_went(tmp_path, psnr, iterations, found, missing):
+    page = Page(run_report.write_report(make_run(tmp_path / "run", psnr, iterations)))
+    lines = " ".join(page.lines)
+    assert all(words in lines for words in found) and not any(words in lines for words in missing)
+    assert "python restore.py --generator_path=" in page.lines[-1] and "--task" not in page.lines[-1]
+
+
+def test_recipe_paper_needs_the_task_and_cin_gan_is_followed_by_a_cgan(tmp_path):
+    page = Page(run_report.write_report(make_run(tmp_path / "paper", [21], 100, recipe="paper")))
+    assert page.lines[-1].endswith("--task=NAME")
+    made = ("y", "generated x", "real x")
+    page = Page(run_report.write_report(make_run(tmp_path / "my run", [5], 100, titles=made, noise_ratio=0.93)))
+    command = f"--cin_augment=True --cin_generator_path='{tmp_path}/my run/generator.h5'"
+    assert command in page.lines[0] and "worse" not in page.text and "0.93" in page.text
+    assert page.lines[-1].endswith("--task=NAME")
+
+
+def test_names_of_the_users_are_no_html(tmp_path):
+    folder = make_run(tmp_path / "a<b>$title", [21], 100, task='<script>"A"&amp;')
+    page = Page(run_report.write_report(folder))
+    assert page.tags.count("script") == 1 and "b" not in page.tags[:5]
+    assert '<script>"A"&amp;' in page.text and "a<b>$title" in page.text
+
+
+def test_large_images_are_shown_by_their_middle(tmp_path):
+    folder = make_run(tmp_path / "run", [21], 100)
+    image = np.zeros((700, 40))
+    image[350] = 1
+    assert run_report.middle(image).shape == (512, 40) and run_report.middle(image)[256].all()
+    scores, _ = run_report.read_latest(folder / "samples/latest.npz")
+    big = [panels("Nuclei", size=900)]
+    run_report.save_latest(folder / "samples/latest.npz", scores["output"], scores["input"], big)
+    page = Page(run_report.write_report(folder))
+    assert {Image.open(io.BytesIO(decoded(url))).size for url in page.loaded} == {(512, 512)}
+
+
+def decoded(url):
+    import base64
+
+    return base64.b64decode(url.removeprefix("data:image/png;base64,"))
+
+
+def test_a_folder_of_no_training_is_told(tmp_path):
+    for text in (None, "{", '{"arguments": {}}', "[]"):
+        if text:
+            (tmp_path / "args.json").write_text(text)
+        with pytest.raises(InputError, match="expected the results folder"):
+            run_report.main(run_report.make_parser().parse_args([str(tmp_path)]))
+    with pytest.raises(InputError, match="is missing"):
+        run_report.write_report(tmp_path / "nowhere")
+
+
+def test_a_report_at_the_end_and_on_resume_and_tensorboard_shows_the_same(train):
+    flags = ("--recipe=tuned", "--num_iters=3", "--save_every=1")
+    run = train(train_cGAN, *flags, "--max_seconds=0.001")
+    first = Page(run / "report.html")
+    assert is_self_contained(first) and "1 iterations of 3" in first.text and "--resume" in first.text
+    assert first.html.count('type="range"') == 2 and "Layers: x | restored, and y" in first.text
+    train(train_cGAN, *flags, "--resume")
+    second = Page(run / "report.html")
+    assert is_self_contained(second) and "3 iterations of 3" in second.text and "stopped early" not in second.text
+    assert len(second.loaded) == 7, "three images of two tasks, and the curves"
+    assert_events_equal_log(run, {1, 3})
+
+
+def assert_events_equal_log(run, iterations):
+    """TensorBoard's events hold the numbers of log.csv and the pictures of samples/."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+    from tensorboard.util.tensor_util import make_ndarray
+
+    events = EventAccumulator(str(run / "events"))
+    events.Reload()
+    with open(run / "log.csv") as file:
+        rows = {int(row.pop("iteration")): row for row in csv.DictReader(file)}
+    names = set(rows[max(rows)]) - {"seconds"}
+    assert set(rows) == iterations and set(events.Tags()["tensors"]) == names | {"samples"}
+    for name in names:
+        shown = {event.step: float(make_ndarray(event.tensor_proto)) for event in events.Tensors(name)}
+        assert shown == {step: pytest.approx(float(row[name]), rel=1e-5) for step, row in rows.items()}
+    for event in events.Tensors("samples"):
+        width, height, png = make_ndarray(event.tensor_proto)
+        shown = np.asarray(Image.open(io.BytesIO(png)))
+        saved = np.asarray(Image.open(run / f"samples/{event.step:06d}.png").convert("RGB"))
+        assert shown.shape == (int(height), int(width), 3) and np.array_equal(shown, saved)
+
+
+def test_cin_gan_and_the_baselines_have_one_too(tmp_path):
+    """As their trainings leave them: other titles, the noise's ratio, a method in place of a recipe, no --task."""
+    made = ("y", "generated x", "real x")
+    page = Page(run_report.write_report(make_run(tmp_path / "CIN-GAN", [5], 100, titles=made, noise_ratio=0.9)))
+    assert is_self_contained(page) and "Nuclei: generated x | real x, and y" in page.text
+    folder = make_run(tmp_path / "CARE_results/Nuclei", [21], 100)
+    record = json.loads((folder / "args.json").read_text())
+    record["arguments"]["method"] = record["arguments"].pop("recipe") and "care"
+    (folder / "args.json").write_text(json.dumps(record))
+    page = Page(run_report.write_report(folder))
+    assert is_self_contained(page) and "care, 100 iterations" in page.text and "--task" not in page.lines[-1]
+
+
+@pytest.fixture
+def browser(tmp_path):
+    """Headless Chromium of the system, with a log of what it asks for."""
+    programs = [shutil.which(name) for name in ("chromium", "chromedriver")]
+    if not all(programs):
+        pytest.skip("Debian's chromium and chromium-driver are not installed")
+    webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
+    options = webdriver.ChromeOptions()
+    options.binary_location = programs[0]
+    for flag in "headless no-sandbox disable-gpu no-first-run disable-background-networking disable-sync".split():
+        options.add_argument(f"--{flag}")
+    options.add_argument("--disable-component-update")
+    options.add_argument("--window-size=1000,900")
+    options.add_argument(f"--user-data-dir={tmp_path / 'profile'}")
+    options.set_capability("goog:loggingPrefs", {"performance": "ALL"})
+    driver = webdriver.Chrome(options, webdriver.ChromeService(programs[1]))
+    yield driver
+    driver.quit()
+
+
+def seen(element):
+    return np.asarray(Image.open(io.BytesIO(element.screenshot_as_png)).convert("L"), float)
+
+
+def test_the_slider_moves_and_nothing_is_asked_for_over_the_network(browser, tmp_path):
+    from selenium.webdriver.common.action_chains import ActionChains
+
+    report = run_report.write_report(make_run(tmp_path / "run", (21, 24, 25)))
+    browser.get(report.as_uri())
+    pair, slider = (browser.find_element("css selector", name) for name in (".pair", ".pair input"))
+    image = pair.find_element("css selector", "img")
+    before, width = seen(image), image.size["width"]
+    ActionChains(browser).move_to_element_with_offset(slider, round(-0.4 * width), 0).click().perform()
+    after = seen(image)
+    assert float(slider.get_attribute("value")) == pytest.approx(10, abs=3)
+    assert browser.get_screenshot_as_png().startswith(b"\x89PNG")
+    changed = np.abs(after - before).mean(axis=0) > 3
+    assert changed[int(0.15 * width) : int(0.45 * width)].mean() > 0.9, "the restored image comes out from under x"
+    assert not changed[: int(0.05 * width)].any() and not changed[int(0.55 * width) :].any()
+    messages = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
+    sent = [m["params"] for m in messages if m["method"] == "Network.requestWillBeSent"]
+    asked = [p["request"]["url"] for p in sent if p["documentURL"] == report.as_uri()]
+    assert [url for url in asked if not url.startswith("data:")] == [report.as_uri()]
