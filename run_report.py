@@ -159,17 +159,24 @@ def picture(path, alt):
     return f'<img class="wide" alt="{alt}" src="{embed(path.read_bytes())}">' if path.is_file() else ""
 
 
+def makes_defects(scores):
+    """Whether the scores are those of CIN-GAN."""
+    return any(key.startswith("noise_ratio") for key in scores["output"])
+
+
 def score_table(scores, tasks):
-    """Rows of the table: input and output of each task in both metrics."""
-    lines = []
+    """Rows of the table: input and output of each task in both metrics, and for CIN-GAN the noise's ratio to x's."""
+    heads = ["task", "", "affine metric, PSNR / SSIM", "the paper's metric"]
+    heads += ["noise of real"] * makes_defects(scores)
+    lines = ["<tr>" + "".join(f"<th>{head}</th>" for head in heads) + "</tr>"]
     for task in tasks:
         output = {key.removesuffix(f"_{task}"): v for key, v in scores["output"].items() if key.endswith(f"_{task}")}
         for name, values in (("input", scores["input"].get(task, {})), ("output", output)):
             if not values:
                 continue
             cells = [f"{values[f'{m}_psnr']:.2f} dB / {values[f'{m}_ssim']:.3f}" for m in ("affine", "paper")]
-            noise = f"{values['noise_ratio']:.2f}" if "noise_ratio" in values else ""
-            cells = [html.escape(task), name, *cells, noise]
+            cells += [f"{values['noise_ratio']:.2f}"] if "noise_ratio" in values else []
+            cells = [html.escape(task), name, *cells]
             lines.append("<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>")
     return "".join(lines)
 
@@ -216,20 +223,19 @@ def choice(folder):
 def advice(folder, record, rows, done, scores):
     """What to do next, as HTML lines, from how the training went."""
     given, generator = record["arguments"], shlex.quote(str(folder / "generator.h5"))
-    makes_defects = any(key.startswith("noise_ratio") for key in scores["output"])
-    lines, needs_task = [], makes_defects or given.get("recipe") == "paper"
+    lines, needs_task = [], makes_defects(scores) or given.get("recipe") == "paper"
     if done < given["num_iters"]:
         lines.append("It was stopped early: go on with the same command and <code>--resume</code>.")
-    if makes_defects:
+    if makes_defects(scores):
         command = f"python train_cGAN.py --cin_augment=True --cin_generator_path={generator}"
-        lines.append(f"Train a cGAN with its pairs: <code>{html.escape(command)}</code>")
+        lines.append(f'Train a cGAN with its pairs: <code class="command">{html.escape(command)}</code>')
     else:
         chosen = read_choice(folder)
         settled = chosen is not None and chosen["generator"] == chosen["best"]
         lines += [trend(task, own, rows, settled) for task, own in scores["input"].items()]
     flag = " --task=NAME" if needs_task else ""
     command = f"python restore.py --generator_path={generator} --input=IMAGE.tif --output=RESULT.tif{flag}"
-    lines.append(f"Use it on your own images: <code>{html.escape(command)}</code>")
+    lines.append(f'Use it on your own images: <code class="command">{html.escape(command)}</code>')
     return [line for line in lines if line]
 
 
