@@ -73,6 +73,14 @@ def seconds(text: str) -> float:
     return value
 
 
+def axes(text: str) -> str:
+    """A letter for each dimension of an image, Y and X among them."""
+    text = text.upper()
+    if not text.isalpha() or len(set(text)) < len(text) or not {"Y", "X"} <= set(text):
+        raise argparse.ArgumentTypeError(f"expected different letters, Y and X among them, received {text!r}")
+    return text
+
+
 def names(text: str) -> list[str]:
     """Names separated by commas; an empty text is no name."""
     return [name for name in text.split(",") if name]

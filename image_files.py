@@ -14,6 +14,9 @@ from run_folder import written_whole
 SUFFIXES = (".npy", ".tif", ".tiff", ".png")
 # A file that unpacks to more than this, and to a hundred times its own size, is no micrograph but a trap.
 BOMB_BYTES, BOMB_RATIO = 256e6, 100
+CHANNEL_ATTRIBUTES = (
+    "Name Color Fluor EmissionWavelength EmissionWavelengthUnit ExcitationWavelength ExcitationWavelengthUnit".split()
+)
 LARGEST_VALUE = 1e18  # its square still fits into float32
 
 
@@ -24,7 +27,8 @@ class ImageFile(NamedTuple):
         path: where it came from.
         planes: (N, H, W), every 2-D image of the file.
         shape: the array's own shape, restored on writing.
-        axes: a letter per dimension of `shape`, as tifffile names them.
+        axes: a letter per dimension of `shape`, as tifffile names them (Q: unknown, S: samples of a pixel).
+        axes_from: where the letters come from, in words.
         metadata: for tifffile.imwrite.
     """
 
@@ -32,7 +36,13 @@ class ImageFile(NamedTuple):
     planes: np.ndarray
     shape: tuple
     axes: str
+    axes_from: str
     metadata: dict
+
+    def describe(self):
+        """The file's axes and where they come from, shape and dtype, in words."""
+        size = " x ".join(map(str, self.shape))
+        return f"axes {self.axes} ({self.axes_from}), {size}, {self.planes.dtype}"
 
 
 def find_images(path):
@@ -50,17 +60,22 @@ def find_images(path):
     return found
 
 
-def read_image(path):
+def read_image(path, axes=None):
     """Read a .npy, TIFF or PNG file.
+
+    Args:
+        path: file to read.
+        axes: a letter per dimension, Y and X among them, in place of what the file says or its shape suggests.
 
     Returns:
         ImageFile.
 
     Raises:
-        InputError: it cannot be read, has colours, or holds NaN, infinite or absurdly large values.
+        InputError: it cannot be read, has colours or other axes, or holds NaN, infinite or absurdly large values.
     """
-    path = Path(path)
-    array, axes, metadata = {".npy": _read_npy, ".png": _read_png}.get(path.suffix.lower(), _read_tiff)(path)
+    path, given = Path(path), axes
+    reader = {".npy": _read_npy, ".png": _read_png}.get(path.suffix.lower(), _read_tiff)
+    array, axes, origin, metadata = reader(path, given)
     if array.dtype.kind not in "uif":
         raise InputError(f"{path}: expected real numbers, received dtype {array.dtype}")
     if array.ndim < 2 or 0 in array.shape:
@@ -69,23 +84,31 @@ def read_image(path):
         raise InputError(f"{path}: holds NaN or infinite values; repair it first")
     if array.dtype.kind == "f" and max(abs(float(array.min())), abs(float(array.max()))) > LARGEST_VALUE:
         raise InputError(f"{path}: holds values beyond {LARGEST_VALUE:g}; rescale it first")
-    height, width = array.shape[-3:-1] if axes.endswith("YXS") else array.shape[-2:]
-    return ImageFile(path, array.reshape(-1, height, width), array.shape, axes, metadata)
+    if given:
+        if len(given) != array.ndim:
+            raise InputError(f"{path}: --axes={given} names {len(given)} dimensions, but its shape is {array.shape}")
+        axes, origin = given, "as given"
+    planes = np.moveaxis(array, _rows_and_columns(axes), (-2, -1))
+    return ImageFile(path, planes.reshape(-1, *planes.shape[-2:]), array.shape, axes, origin, metadata)
 
 
-def _read_npy(path):
+def _rows_and_columns(axes):
+    return axes.index("Y"), axes.index("X")
+
+
+def _read_npy(path, given):
     mapped = open_npy(path)
-    if mapped.ndim > 2 and 2 <= mapped.shape[-1] <= 4 and min(mapped.shape[-3:-1]) > 4:
+    if not given and mapped.ndim > 2 and 2 <= mapped.shape[-1] <= 4 and min(mapped.shape[-3:-1]) > 4:
         channels = mapped.shape[-1]
-        raise InputError(f"{path}: shape {mapped.shape} ends in {channels} channels; save each as an array of its own")
+        raise InputError(f"{path}: shape {mapped.shape} ends in {channels} channels; name its axes, --axes=ZYXC")
     # Read, not mapped: a file that is cut short while it is mapped would kill the process.
     array = np.load(path, allow_pickle=False)
     # As in training, a last axis of 1 is the gray channel: (N, H, W, 1).
-    axes = "YXS" if array.ndim > 2 and array.shape[-1] == 1 else "YX"
-    return array, axes, {}
+    last = "YXS" if array.ndim > 2 and array.shape[-1] == 1 else "YX"
+    return array, "Q" * (array.ndim - len(last)) + last, "guessed from its shape", {}
 
 
-def _read_png(path):
+def _read_png(path, given):
     from PIL import Image
 
     try:
@@ -99,24 +122,25 @@ def _read_png(path):
         raise InputError(f"{path}: cannot be read as PNG ({failure})") from failure
     # 16 bits come as 32, and one bit as bool.
     dtype = {"i": np.uint16, "b": np.uint8}.get(array.dtype.kind, array.dtype)
-    return array.astype(dtype), "YX", {}
+    return array.astype(dtype), "YX", "of any PNG", {}
 
 
-def _read_tiff(path):
+def _read_tiff(path, given):
     try:
         with tifffile.TiffFile(path) as file:
             series = file.series[0]
             if "S" in series.axes:
                 raise InputError(f"{path}: a colour image (axes {series.axes}); save its channels as gray images")
-            if series.axes[-2:] != "YX":
-                raise InputError(f"{path}: expected images along the last two axes YX, received axes {series.axes}")
+            if not given and not {"Y", "X"} <= set(series.axes):
+                raise InputError(f"{path}: expected axes with Y and X, received {series.axes}; name them with --axes")
             if series.keyframe.photometric == tifffile.PHOTOMETRIC.PALETTE:
                 raise InputError(f"{path}: an image of palette colours; save it as a gray image")
             if series.nbytes > max(BOMB_BYTES, BOMB_RATIO * path.stat().st_size):
                 raise InputError(f"{path}: {path.stat().st_size} bytes claim to unpack to {series.nbytes / 1e9:.1f} GB")
             if len(file.series) > 1:
                 print(f"note: {path} holds {len(file.series)} series of images; the first is used")
-            return series.asarray(), series.axes, _tiff_metadata(file)
+            origin = "guessed from its pages" if series.kind in ("uniform", "generic") else "from its metadata"
+            return series.asarray(), series.axes, origin, _tiff_metadata(file)
     except InputError:
         raise
     except Exception as failure:  # tifffile raises whatever a damaged file leads it into
@@ -146,15 +170,18 @@ def _resolution(page):
 
 
 def _ome_metadata(file):
-    """Pixel sizes and channel names of the first OME image."""
-    pixels = tifffile.xml2dict(file.ome_metadata)["OME"]["Image"]
-    pixels = (pixels[0] if isinstance(pixels, list) else pixels)["Pixels"]
+    """Name, pixel sizes, and names, colours and wavelengths of the channels, of the first OME image."""
+    image = tifffile.xml2dict(file.ome_metadata)["OME"]["Image"]
+    image = image[0] if isinstance(image, list) else image
+    pixels, kept = image["Pixels"], {"Name": image["Name"]} if "Name" in image else {}
     keys = ("PhysicalSizeX", "PhysicalSizeY", "PhysicalSizeZ", "TimeIncrement")
-    kept = {name: pixels[name] for key in keys for name in (key, f"{key}Unit") if name in pixels}
+    kept |= {name: pixels[name] for key in keys for name in (key, f"{key}Unit") if name in pixels}
     channels = pixels.get("Channel", [])
     channels = channels if isinstance(channels, list) else [channels]
-    channel_names = [channel.get("Name") for channel in channels]
-    return {**kept, "Channel": {"Name": channel_names}} if all(channel_names) and channel_names else kept
+    # tifffile writes an attribute for all channels or for none.
+    shared = {key: [channel.get(key) for channel in channels] for key in CHANNEL_ATTRIBUTES}
+    shared = {key: values for key, values in shared.items() if values and None not in values}
+    return {**kept, "Channel": shared} if shared else kept
 
 
 def write_image(path, source, planes):
@@ -165,7 +192,9 @@ def write_image(path, source, planes):
         source: ImageFile.
         planes: (N, H, W), of the dtype to write.
     """
-    array = planes.reshape(source.shape)
+    rows, columns = _rows_and_columns(source.axes)
+    others = [size for axis, size in enumerate(source.shape) if axis not in (rows, columns)]
+    array = np.moveaxis(planes.reshape(*others, *planes.shape[-2:]), (-2, -1), (rows, columns))
     with written_whole(path) as beside:
         if Path(path).suffix.lower() == ".npy":
             np.save(beside, array)
@@ -173,11 +202,12 @@ def write_image(path, source, planes):
         if Path(path).suffix.lower() == ".png":
             _write_png(beside, array)
             return
-        options = dict(source.metadata)
-        axes = source.axes if len(source.axes) == array.ndim else None
+        options, axes = dict(source.metadata), source.axes
         if source.path.suffix.lower() in (".npy", ".png"):
-            options, array = {"metadata": None}, array[..., 0] if source.axes == "YXS" else array
-        elif options.get("metadata") is not None and axes:
+            # Axes that were guessed are not written down as if they were known.
+            known = {"axes": axes} if source.axes_from == "as given" else None
+            options, array = {"metadata": known}, array[..., 0] if axes.endswith("YXS") else array
+        elif options.get("metadata") is not None:
             options["metadata"] = {**options["metadata"], "axes": axes}
         # ImageJ knows 8- and 16-bit integers and float32 only.
         if options.get("imagej") and array.dtype not in (np.uint8, np.uint16, np.float32):

@@ -6,9 +6,10 @@
     python restore.py --generator_path=... --input=VOLUME.zarr --output=RESTORED.zarr [--scheduler=tcp://HOST:8786]
     python restore.py --generator_path=CIN-GAN_results/generator.h5 --task=Nuclei --input=CLEAN.npy --output=X.npy
 
-.npy, TIFF and PNG files of any size, single images or stacks (each plane is an image of its own); shape, axes and
-pixel size are kept. OME-Zarr volumes are restored block by block, whatever their size (volumes.py). The result is
-float32 in the units of the input (recipe paper: of the task's y; CIN-GAN: of its x).
+.npy, TIFF and PNG files of any size, single images or stacks (each plane is an image of its own); shape, axes, channels
+and pixel size are kept. Axes come from the file's metadata or its shape and are printed; --axes=ZYX corrects them.
+OME-Zarr volumes are restored block by block, whatever their size (volumes.py). The result is float32 in the units of
+the input (recipe paper: of the task's y; CIN-GAN: of its x).
 """
 
 import argparse
@@ -17,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from arguments import OneLineParser, integer
+from arguments import OneLineParser, axes, integer
 from errors import InputError, run_script
 from generator_files import load_generator, read_metadata
 from image_files import SUFFIXES, find_images, read_image, to_dtype, write_image
@@ -32,6 +33,7 @@ def make_parser():
     add("--generator_path", type=Path, required=True, help="generator.h5 of a training")
     add("--input", type=Path, required=True, help="a .npy, TIFF or PNG file, or a folder of them; or OME-Zarr")
     add("--output", type=Path, required=True, help="file to write, or folder where --input is one")
+    add("--axes", type=axes, metavar="ZYX", help="a letter per dimension of the input, where what is printed is wrong")
     add("--task", help="the defect type; needed by recipe paper and by CIN-GAN's generators")
     add("--ground_truth", type=Path, help="file or folder of the clean images: prints PSNR and SSIM")
     add("--tile", type=integer(64), default=512, help="larger images are restored in tiles of this side (512)")
@@ -57,8 +59,8 @@ def main(args):
     if args.overlap > args.tile // 2:
         raise InputError(f"--overlap={args.overlap}: expected at most half of --tile={args.tile}")
     if args.input.suffix == ".zarr":
-        if args.uncertainty or args.check or args.ground_truth:
-            raise InputError("--uncertainty, --check and --ground_truth are for image files, not for volumes")
+        if args.uncertainty or args.check or args.ground_truth or args.axes:
+            raise InputError("--uncertainty, --check, --ground_truth and --axes are for image files, not for volumes")
         from volumes import restore_volume
 
         return restore_volume(args, metadata, task)
@@ -66,7 +68,7 @@ def main(args):
     targets = plan_outputs(args, sources)
     reports = make_reports(args, metadata, task)
     truths = find_ground_truths(args, sources)
-    images = (read_image(path) for path in sources)
+    images = (read_image(path, args.axes) for path in sources)
     first = next(images)
     apply = load_applier(args.generator_path, args.seed, args.precision)
     if args.average == 8 and task is None and metadata.no_rotate:
@@ -197,6 +199,7 @@ def restore_file(args, apply, task, source, target, truth):
     """
     from progress import progress_bar
 
+    print(f"{source.path}: {source.describe()}")
     with progress_bar(total=len(source.planes), desc=source.path.name, unit="image", leave=False, delay=2) as bar:
         planes = []
         for index, plane in enumerate(source.planes):
@@ -213,7 +216,7 @@ def restore_file(args, apply, task, source, target, truth):
     print(f"{source.path} -> {target}")
     print_intensities(source, planes)
     if truth is not None:
-        print_scores(source, planes, read_image(truth))
+        print_scores(source, planes, read_image(truth, args.axes))
     return planes
 
 

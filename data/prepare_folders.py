@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the modules beside the training scripts
-from arguments import OneLineParser, integer
+from arguments import OneLineParser, axes, integer
 from errors import InputError, run_script
 from image_files import find_images, read_image
 from run_folder import written_whole
@@ -32,6 +32,7 @@ def make_parser():
     add("--name", required=True, help="name of the task: letters, digits and underscores")
     add("--output", type=Path, required=True, help="folder to write to")
     add("--patch", type=integer(32), default=128, help="height and width of the patches in pixels (default: 128)")
+    add("--axes", type=axes, metavar="ZYX", help="a letter per dimension of the files, where what is printed is wrong")
     add("--keep_empty", action="store_true", help="keep patches of empty background")
     return parser
 
@@ -60,9 +61,11 @@ def cut(image, patch):
     return grid.reshape(-1, patch, patch)
 
 
-def cut_pair(x_path, y_path, patch):
+def cut_pair(x_path, y_path, patch, axes=None):
     """Patches of all planes of a pair of files. Raises InputError where they do not fit."""
-    x, y = read_image(x_path).planes, read_image(y_path).planes
+    files = [read_image(path, axes) for path in (x_path, y_path)]
+    print("\n".join(f"{file.path}: {file.describe()}" for file in files))
+    x, y = (file.planes for file in files)
     if x.shape != y.shape:
         raise InputError(f"{x_path} is {x.shape}, but {y_path} is {y.shape}; expected the same planes and pixels")
     if min(x.shape[1:]) < patch:
@@ -85,7 +88,9 @@ def main(args):
         if target.exists():
             raise InputError(f"{target} exists; choose another --output or --name")
     files = pair_files(args.x_dir, args.y_dir)
-    x, y = (np.concatenate(parts) for parts in zip(*(cut_pair(*pair, args.patch) for pair in files), strict=True))
+    x, y = (
+        np.concatenate(parts) for parts in zip(*(cut_pair(*pair, args.patch, args.axes) for pair in files), strict=True)
+    )
     kept = np.ones(len(y), bool) if args.keep_empty else not_empty(y)
     for kind, patches in (("X", x), ("Y", y)):
         with written_whole(targets[kind]) as beside:

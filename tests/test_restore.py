@@ -140,15 +140,102 @@ def test_imagej_stack_keeps_axes_and_pixel_size(generator, tmp_path):
         assert np.abs(file.asarray().astype(float) - stack).max() <= 1
 
 
-def test_ome_tiff_keeps_axes_pixel_size_and_channels(generator, tmp_path):
-    stack = RNG.integers(0, 4000, (2, 3, 32, 40)).astype(np.uint16)
-    details = {"axes": "CZYX", "PhysicalSizeX": 0.1, "PhysicalSizeXUnit": "µm", "Channel": {"Name": ["actin", "DNA"]}}
+@pytest.fixture
+def ome_tiff(tmp_path):
+    """A TCZYX OME-TIFF with pixel sizes, time, names, colours and wavelengths; (path, values)."""
+    stack = RNG.integers(0, 4000, (2, 2, 3, 32, 40)).astype(np.uint16)
+    channels = {
+        "Name": ["actin", "DNA"],
+        "Color": [-16776961, 65535],
+        "EmissionWavelength": [520.0, 461.0],
+        "EmissionWavelengthUnit": ["nm"] * 2,
+    }
+    sizes = {f"PhysicalSize{axis}": size for axis, size in (("X", 0.1), ("Y", 0.2), ("Z", 0.3))}
+    sizes |= {f"PhysicalSize{axis}Unit": "µm" for axis in "XYZ"} | {"TimeIncrement": 1.5, "TimeIncrementUnit": "min"}
+    details = {"axes": "TCZYX", "Name": "field 3", **sizes, "Channel": channels}
     tifffile.imwrite(tmp_path / "x.ome.tif", stack, metadata=details)
-    assert run(generator, f"--input={tmp_path / 'x.ome.tif'}", f"--output={tmp_path / 'r.ome.tif'}") == 0
+    return tmp_path / "x.ome.tif", stack
+
+
+def test_ome_tiff_keeps_axes_pixel_sizes_and_channels(generator, ome_tiff, tmp_path, capsys):
+    path, stack = ome_tiff
+    assert run(generator, f"--input={path}", f"--output={tmp_path / 'r.ome.tif'}") == 0
+    assert f"{path}: axes TCZYX (from its metadata), 2 x 2 x 3 x 32 x 40, uint16" in capsys.readouterr().out
     with tifffile.TiffFile(tmp_path / "r.ome.tif") as file:
         pixels = tifffile.xml2dict(file.ome_metadata)["OME"]["Image"]["Pixels"]
-        assert file.series[0].axes == "CZYX" and pixels["PhysicalSizeX"] == 0.1
+        assert file.series[0].axes == "TCZYX" and file.series[0].dtype == np.float32
+        assert [pixels[f"PhysicalSize{axis}"] for axis in "XYZ"] == [0.1, 0.2, 0.3]
         assert [channel["Name"] for channel in pixels["Channel"]] == ["actin", "DNA"]
+        np.testing.assert_allclose(file.asarray(), stack, rtol=1e-3, atol=0.5)
+
+
+def test_an_independent_reader_finds_the_same_ome_metadata(generator, ome_tiff, tmp_path):
+    """ome-types validates the XML against OME's schema and knows nothing of tifffile."""
+    ome_types = pytest.importorskip("ome_types", reason="requirements-dev.txt is not installed")
+    path, _ = ome_tiff
+    run(generator, f"--input={path}", f"--output={tmp_path / 'r.ome.tif'}", "--dtype=uint16")
+    (before,), (after,) = (ome_types.from_tiff(file).images for file in (path, tmp_path / "r.ome.tif"))
+    kept = "size_x size_y size_z size_c size_t dimension_order type physical_size_x physical_size_y physical_size_z "
+    kept += "physical_size_x_unit physical_size_z_unit time_increment time_increment_unit"
+    for name in kept.split():
+        assert getattr(after.pixels, name) == getattr(before.pixels, name) is not None, name
+    assert after.name == before.name == "field 3"
+    assert (after.pixels.size_t, after.pixels.size_c, after.pixels.size_z) == (2, 2, 3)
+    for name in "name color emission_wavelength emission_wavelength_unit".split():
+        found = [[getattr(channel, name) for channel in image.pixels.channels] for image in (before, after)]
+        assert found[0] == found[1] and None not in found[0], name
+
+
+def write_axes(path, stack, axes):
+    """An array whose axes are in another order than ZYX."""
+    turned = np.transpose(stack, ["ZYX".index(letter) for letter in axes])
+    if path.suffix == ".npy":
+        np.save(path, turned)
+    else:
+        tifffile.imwrite(path, turned, photometric="minisblack", metadata={"axes": axes})
+    return turned
+
+
+@pytest.mark.parametrize("suffix, guess", [(".npy", "guessed from its shape"), (".tif", "from its metadata")])
+@pytest.mark.parametrize("axes", ["ZYX", "YXZ", "XZY"])
+def test_axes_that_are_given_say_what_an_image_is(suffix, guess, axes, tmp_path, capsys):
+    """A generator that averages along x: only right where x is known; the file keeps the order of its axes."""
+    image = keras.Input((None, None, 1))
+    mean = keras.layers.Conv2D(1, (1, 3), padding="same", use_bias=False, kernel_initializer="ones")(image)
+    save_generator(keras.Model(image, keras.layers.Rescaling(1 / 3)(mean)), tmp_path / "generator.h5", metadata())
+    stack = RNG.gamma(2, 100, (5, 32, 40)).astype(np.float32)
+    source, target = tmp_path / f"x{suffix}", tmp_path / f"r{suffix}"
+    turned = write_axes(source, stack, axes)
+    flags = [f"--input={source}", f"--output={target}"]
+    if axes == "ZYX":
+        run(tmp_path / "generator.h5", *flags)
+        assert f"({guess})" in capsys.readouterr().out
+    run(tmp_path / "generator.h5", *flags, f"--axes={axes.lower()}", "--overwrite")
+    size = " x ".join(map(str, turned.shape))
+    assert f"{source}: axes {axes} (as given), {size}, float32" in capsys.readouterr().out
+    found = read_image(target, axes)
+    assert found.shape == turned.shape
+    expected = (stack[:, :, :-2] + stack[:, :, 1:-1] + stack[:, :, 2:]) / 3
+    np.testing.assert_allclose(found.planes[:, :, 1:-1], expected, rtol=1e-3, atol=0.5)
+    assert suffix == ".npy" or tifffile.TiffFile(target).series[0].axes == axes
+
+
+def test_axes_of_an_array_are_written_into_a_tiff(generator, tmp_path):
+    np.save(tmp_path / "x.npy", RNG.random((2, 3, 32, 40)))
+    run(generator, f"--input={tmp_path / 'x.npy'}", f"--output={tmp_path / 'r.tif'}", "--axes=TCYX")
+    assert tifffile.TiffFile(tmp_path / "r.tif").series[0].axes == "TCYX"
+
+
+@pytest.mark.parametrize(
+    "axes, message",
+    [("ZYX", "names 3 dimensions"), ("ZZYX", "different"), ("TCZY", "Y and X among"), ("4YX", "letters")],
+)
+def test_axes_that_cannot_be_are_told(axes, message, generator, tmp_path, capsys):
+    np.save(tmp_path / "x.npy", RNG.random((2, 3, 32, 40)))
+    with pytest.raises((InputError, SystemExit)) as failure:
+        run(generator, f"--input={tmp_path / 'x.npy'}", f"--output={tmp_path / 'r.npy'}", f"--axes={axes}")
+    assert message in str(failure.value) + capsys.readouterr().err
+    assert not (tmp_path / "r.npy").exists()
 
 
 def test_plain_tiff_keeps_its_resolution(generator, tmp_path):
