@@ -175,7 +175,8 @@ def score_table(scores, tasks):
             if not values:
                 continue
             cells = [f"{values[f'{m}_psnr']:.2f} dB / {values[f'{m}_ssim']:.3f}" for m in ("affine", "paper")]
-            cells += [f"{values['noise_ratio']:.2f}"] if "noise_ratio" in values else []
+            if makes_defects(scores):
+                cells.append(f"{values['noise_ratio']:.2f}" if "noise_ratio" in values else "")
             cells = [html.escape(task), name, *cells]
             lines.append("<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>")
     return "".join(lines)
@@ -227,14 +228,16 @@ def advice(folder, record, rows, done, scores):
     if done < given["num_iters"]:
         lines.append("It was stopped early: go on with the same command and <code>--resume</code>.")
     if makes_defects(scores):
-        command = f"python train_cGAN.py --cin_augment=True --cin_generator_path={generator}"
+        data = f" --data_dir={shlex.quote(given['data_dir'])}" if given.get("data_dir") else ""
+        command = f"python train_cGAN.py --recipe={given['recipe']}{data} \\\n"
+        command += f"    --cin_augment=True --cin_generator_path={generator}"
         lines.append(f'Train a cGAN with its pairs: <code class="command">{html.escape(command)}</code>')
     else:
         chosen = read_choice(folder)
         settled = chosen is not None and chosen["generator"] == chosen["best"]
         lines += [trend(task, own, rows, settled) for task, own in scores["input"].items()]
     flag = " --task=NAME" if needs_task else ""
-    command = f"python restore.py --generator_path={generator} --input=IMAGE.tif --output=RESULT.tif{flag}"
+    command = f"python restore.py --generator_path={generator} \\\n    --input=IMAGE.tif --output=RESULT.tif{flag}"
     lines.append(f'Use it on your own images: <code class="command">{html.escape(command)}</code>')
     return [line for line in lines if line]
 

@@ -64,7 +64,14 @@ def make_run(folder, psnr, iterations=300, task="Nuclei", recipe="tuned", titles
     """A run folder as a training leaves it, with these PSNR at evaluations; the input's is 20 dB."""
     (folder / "samples").mkdir(parents=True)
     (folder / "checkpoints").mkdir()
-    arguments = {"recipe": recipe, "num_iters": iterations, "batch_size": 8, "seed": 42, "precision": "float32"}
+    arguments = {
+        "recipe": recipe,
+        "num_iters": iterations,
+        "batch_size": 8,
+        "seed": 42,
+        "precision": "float32",
+        "data_dir": "my data",
+    }
     record = {
         "arguments": {**arguments, "tasks": ["A", "B"]},
         "not_default": ["num_iters"],
@@ -110,7 +117,8 @@ def test_recipe_paper_needs_the_task_and_cin_gan_is_followed_by_a_cgan(tmp_path)
     made = ("y", "generated x", "real x")
     page = Page(run_report.write_report(make_run(tmp_path / "my run", [5], 100, titles=made, noise_ratio=0.93)))
     command = f"--cin_augment=True --cin_generator_path='{tmp_path}/my run/generator.h5'"
-    assert command in page.lines[0] and "worse" not in page.text
+    assert command in page.lines[0] and "--recipe=tuned --data_dir='my data' \\\n" in page.lines[0]
+    assert "worse" not in page.text
     assert "noise of real" in page.text and "0.93" in page.text
     assert page.lines[-1].endswith("--task=NAME")
 
