@@ -60,6 +60,19 @@ def test_empty_patches_can_be_kept(folders):
     assert len(np.load(folders / "set/Mine_X.npy")) == 24
 
 
+def test_axes_are_printed_and_can_be_given(tmp_path, capsys):
+    y = RNG.integers(0, 1000, (2, 32, 64)).astype(np.uint16)
+    for kind, image in (("x", y // 2), ("y", y)):
+        (tmp_path / kind).mkdir()
+        np.save(tmp_path / kind / "a.npy", np.moveaxis(image, 0, -1))
+    with pytest.raises(InputError, match="--axes=ZYXC"):
+        run(tmp_path)
+    assert run(tmp_path, "--axes=YXZ") == 0
+    assert "axes YXZ (as given), 32 x 64 x 2, uint16" in capsys.readouterr().out
+    first = np.load(tmp_path / "set/Mine_Y.npy")[0]
+    assert np.array_equal(first, y[0, :, :32])
+
+
 def spoil_partner(folder):
     (folder / "y/single.tif").unlink()
 
