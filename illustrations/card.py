@@ -1,4 +1,4 @@
-"""A white card with a drawing on it: boxes, arrows, text and thumbnails in one style. A unit is a pixel, y runs down."""
+"""A white card with a drawing: boxes, arrows, text and thumbnails in one style. A unit is a pixel, y runs down."""
 
 from itertools import pairwise
 
