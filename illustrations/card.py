@@ -78,9 +78,14 @@ class Card:
                 self.axes.add_patch(Rectangle(corner, side, side, **style))
 
     def save(self, path):
-        """Write the drawing, whole or not at all."""
+        """Write the drawing, whole or not at all, with all its texts as its description."""
+        metadata = {"Date": None, "Description": self.description()}
         with rc_context(STYLE), written_whole(path) as beside:
-            self.figure.savefig(beside, metadata={"Date": None})
+            self.figure.savefig(beside, metadata=metadata)
+
+    def description(self):
+        """All texts, one a line."""
+        return "\n".join(text.get_text() for text in self.axes.texts)
 
     def clipped(self):
         """The texts that reach beyond the card."""

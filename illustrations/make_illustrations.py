@@ -106,7 +106,7 @@ def _draw_cgan(card):
     card.text(318, 480, "$y$", 14)
     card.arrow((536, 433), (536, 490))
     card.arrow((536, 490), (536, 433))
-    card.text(546, 462, "content loss, or\nL1 and SSIM (tuned)", 12)
+    card.text(546, 462, "content loss, or\nPSNR and SSIM (tuned)", 12)
 
 
 def _draw_use(card):
@@ -209,7 +209,7 @@ CIN_TERMS = {
 }
 CGAN_TERMS = {
     "content": r"mean $(\phi(G(x)) - \phi(y))^2$",
-    "pixel": r"mean $|G(x) - y|$",
+    "psnr": r"$-\,\mathrm{PSNR}(G(x), y)$ in dB",
     "ssim": r"$1 - \mathrm{SSIM}(G(x), y)$",
     "adversarial": r"$-\log D(x, G(x))$",
 }
