@@ -1,4 +1,4 @@
-# For one or several NVIDIA GPUs, from TensorFlow's own image. The tests do not build it: they have no GPU.
+# For one or several NVIDIA GPUs, from TensorFlow's own image. No test builds it, and it has not been built yet.
 #
 #   docker build -t microscopygan .
 #   docker run --rm --gpus all --user $(id -u):$(id -g) -v "$PWD":/images microscopygan \

@@ -12,6 +12,7 @@ import pytest
 import tifffile
 
 ROOT = Path(__file__).resolve().parents[1]
+PICTURES = 3  # in docs/quickstart.ipynb
 SUFFIXES = (".py", ".h5", ".npy", ".csv", ".json")
 
 
@@ -25,6 +26,39 @@ def test_the_page_runs_as_it_stands(tmp_path):
     restored = tifffile.imread(tmp_path / "restored/field10.tif")
     assert restored.shape == (128, 128) and np.isfinite(restored).all() and "flux" in done.stdout
     assert len(list((tmp_path / "checked").glob("*_check.tif"))) == 10
+
+
+def test_the_notebook_runs_from_any_folder(tmp_path, monkeypatch):
+    nbclient = pytest.importorskip("nbclient", reason="nbclient is not installed (requirements-dev.txt)")
+    pytest.importorskip("ipykernel", reason="ipykernel is not installed (requirements-dev.txt)")
+    for name, value in {"REPOSITORY": str(ROOT), "ITERATIONS": "2", "CUDA_VISIBLE_DEVICES": ""}.items():
+        monkeypatch.setenv(name, value)
+    notebook = read_notebook()
+    nbclient.NotebookClient(notebook, timeout=600, resources={"metadata": {"path": str(tmp_path)}}).execute()
+    assert "restored" in "".join(output.get("text", "") for cell in code_cells(notebook) for output in cell.outputs)
+
+
+def test_the_notebook_is_stored_as_it_ran_and_small():
+    path = ROOT / "docs/quickstart.ipynb"
+    text, cells = path.read_text(encoding="utf-8"), code_cells(read_notebook())
+    assert path.stat().st_size < 500_000
+    assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1))
+    assert not any(
+        output.output_type == "error" or output.get("name") == "stderr" for c in cells for output in c.outputs
+    )
+    assert sum("image/jpeg" in output.get("data", {}) for cell in cells for output in cell.outputs) == PICTURES
+    assert not re.search(r"/(home|tmp|root|Users|work)/", text) and "iopub" not in text, "paths or times of a machine"
+
+
+def read_notebook():
+    """docs/quickstart.ipynb as nbformat reads it."""
+    nbformat = pytest.importorskip("nbformat", reason="nbformat is not installed (requirements-dev.txt)")
+    return nbformat.read(ROOT / "docs/quickstart.ipynb", as_version=4)
+
+
+def code_cells(notebook):
+    """The cells that run."""
+    return [cell for cell in notebook.cells if cell.cell_type == "code"]
 
 
 PAGE = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
