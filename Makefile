@@ -1,6 +1,6 @@
 # make demo   train both GANs on the shipped sample and restore its test images (about 8 minutes on 2 cores)
 # make test   lint, then all tests
-# make lint   ruff alone
+# make lint   ruff and codespell alone
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
@@ -16,6 +16,7 @@ test: lint
 lint: $(VENV)/test-ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/codespell
 
 $(VENV)/demo-ready: requirements.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)

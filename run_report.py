@@ -112,21 +112,10 @@ def summary(record, rows, done):
 
 
 def slider(task, images):
-    """Two images of a task under a slider, and the third beside them.
-
-    Restored images and their input are shown in the range of the ground truth, after the affine metric's straight
-    line; generated defects in the range of the real ones, as they are.
-    """
-    if "restored" in images:
-        truth, names = images["y"], ("x", "restored", "y")
-        shown = [fit_affine(images[name], truth) for name in names]
-    else:
-        truth, names = images["real x"], ("generated x", "real x", "y")
-        shown = [images[name] for name in names]
-    shown = [middle(image) for image in shown]
-    ranges = [np.percentile(truth, [0.5, 99.5])] * 2 + [np.percentile(shown[2], [0.5, 99.5])]
-    before, after, beside = (embed(gray_png(i, *limits)) for i, limits in zip(shown, ranges, strict=True))
-    name, titles = html.escape(task), [html.escape(name) for name in names]
+    """Two images of a task under a slider, and the third beside them."""
+    comparison = compare(images)
+    before, after, beside = (embed(gray_png(middle(gray))) for _, gray in comparison)
+    name, titles = html.escape(task), [html.escape(title) for title, _ in comparison]
     return (
         f'<figure class="compare"><figcaption>{name}: {titles[0]} | {titles[1]}, and {titles[2]}</figcaption>'
         f'<div class="pair"><img src="{after}" alt="{name} {titles[1]}"><img class="before" src="{before}" '
@@ -141,11 +130,37 @@ def middle(image):
     return image[rows, columns]
 
 
-def gray_png(image, low, high):
-    """An (H, W) image as the bytes of an 8-bit PNG, black at `low` and white at `high`."""
-    scaled = 255 * np.clip((image - low) / ((high - low) or 1.0), 0, 1)
+def compare(images):
+    """What becomes what, beside what: three images of a task in gray values that can be compared.
+
+    Restored images and their input are shown in the range of the ground truth, after the affine metric's straight
+    line; generated defects in the range of the real ones, as they are.
+
+    Args:
+        images: {title: (H, W) image} of one task, as `read_latest` gives them.
+
+    Returns:
+        [(title, (H, W) uint8), ...] of before, after and beside.
+    """
+    if "restored" in images:
+        truth, names = images["y"], ("x", "restored", "y")
+        shown = [fit_affine(images[name], truth) for name in names]
+    else:
+        truth, names = images["real x"], ("generated x", "real x", "y")
+        shown = [images[name] for name in names]
+    ranges = [np.percentile(truth, [0.5, 99.5])] * 2 + [np.percentile(shown[2], [0.5, 99.5])]
+    return [(name, to_gray(i, *limits)) for name, i, limits in zip(names, shown, ranges, strict=True)]
+
+
+def to_gray(image, low, high):
+    """An (H, W) image as uint8, 0 at `low` and 255 at `high`."""
+    return np.round(255 * np.clip((image - low) / ((high - low) or 1.0), 0, 1)).astype(np.uint8)
+
+
+def gray_png(gray):
+    """An (H, W) uint8 image as the bytes of a PNG."""
     buffer = io.BytesIO()
-    Image.fromarray(np.round(scaled).astype(np.uint8)).save(buffer, "PNG")
+    Image.fromarray(gray).save(buffer, "PNG")
     return buffer.getvalue()
 
 

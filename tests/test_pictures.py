@@ -1,12 +1,19 @@
 """Pictures and scores: what the log and the sample grids are made of."""
 
+import re
+
 import numpy as np
 import pytest
 from matplotlib.image import imread
+from PIL import Image
 
+from animations import make_animations
 from devices import CHATTER
+from errors import InputError
 from evaluation import noise_level
+from illustrations import make_illustrations
 from plots import save_before_after, save_loss_curves, save_sample_grid
+from run_report import compare, save_latest
 
 RNG = np.random.default_rng(0)
 
@@ -33,6 +40,72 @@ def test_loss_curves_and_strips_are_written(tmp_path):
     y = RNG.random((16, 20))
     save_before_after(tmp_path / "strip.png", [("A", [("input", y * 7), ("restored", y + 1)], y)])
     assert imread(tmp_path / "losses.png").std() > 0 and imread(tmp_path / "strip.png").std() > 0
+
+
+@pytest.fixture
+def evaluated(tmp_path):
+    """A run folder with the samples of three evaluations of a task of 24 x 20 pixels, and its images."""
+    y = RNG.random((24, 20)) * 1000
+    images = {"x": y / 9 + RNG.normal(0, 30, y.shape), "restored": y / 9, "y": y}
+    for iteration in (5, 10, 100000):
+        save_sample_grid(tmp_path / f"run/samples/{iteration:06d}.png", [("A", list(images.items()))], f"{iteration}")
+    save_latest(tmp_path / "run/samples/latest.npz", {}, {}, [("A", list(images.items()))])
+    return tmp_path / "run", images
+
+
+def test_restored_and_truth_are_compared_in_one_gray_range(evaluated):
+    (_, before), (_, after), (_, beside) = compare(evaluated[1])
+    assert np.array_equal(after, beside), "a restored image that is the truth on another scale must look like it"
+    assert not np.array_equal(before, beside) and beside.min() == 0 and beside.max() == 255
+
+
+def test_a_wipe_goes_from_input_to_restored(evaluated):
+    (_, before), (_, after), _ = images = compare(evaluated[1])
+    assert np.array_equal(make_animations.wipe(before, after, 0), before)
+    assert np.array_equal(make_animations.wipe(before, after, 1), after)
+    middle = make_animations.wipe(before, after, 0.5)
+    assert np.array_equal(middle[:, :10], after[:, :10]) and np.array_equal(middle[:, 11:], before[:, 11:])
+    frames, _ = make_animations.wipe_frames({"A": images})
+    zoom = frames[0].shape[1] // before.shape[1]
+    top = frames[0][make_animations.TITLE :][: before.shape[0] * zoom]
+    assert np.array_equal(top[::zoom, ::zoom], before)
+    last = frames[make_animations.STEPS][make_animations.TITLE :][: after.shape[0] * zoom]
+    assert np.array_equal(last[::zoom, ::zoom], after)
+
+
+def test_animations_are_gray_small_and_complete(evaluated, tmp_path):
+    args = make_animations.make_parser().parse_args([str(evaluated[0]), f"--output={tmp_path}"])
+    assert make_animations.main(args) == 0
+    for name, count in (("wipe", 2 * make_animations.STEPS), ("progress", 3)):
+        path = tmp_path / f"{name}.gif"
+        with Image.open(path) as gif:
+            assert gif.n_frames == count and gif.info["loop"] == 0 and path.stat().st_size <= make_animations.LARGEST
+            red, green, blue = np.moveaxis(np.asarray(gif.convert("RGB")), -1, 0)
+            assert np.array_equal(red, green) and np.array_equal(red, blue)
+
+
+def test_noise_is_scaled_down_until_it_is_small(tmp_path):
+    frames = list(RNG.integers(0, 256, (3, 500, 800), np.uint8))
+    make_animations.save_gif(tmp_path / "noise.gif", frames, [100] * 3)
+    assert (tmp_path / "noise.gif").stat().st_size <= make_animations.LARGEST
+
+
+def test_a_folder_without_samples_is_told(tmp_path):
+    args = make_animations.make_parser().parse_args([str(tmp_path), f"--output={tmp_path / 'out'}"])
+    with pytest.raises(InputError, match="evaluated"):
+        make_animations.main(args)
+    assert not (tmp_path / "out").exists()
+
+
+def test_illustrations_are_small_and_say_what_the_code_does(tmp_path):
+    assert make_illustrations.main(make_illustrations.make_parser().parse_args([f"--output={tmp_path}"])) == 0
+    for name in ("pipeline", "cin_layer", "losses", "networks"):
+        drawn, shipped = (folder / f"{name}.svg" for folder in (tmp_path, make_illustrations.FOLDER))
+        assert drawn.stat().st_size < 200_000
+        texts = [
+            re.search("<dc:description>(.*?)</dc:description>", p.read_text(), re.DOTALL) for p in (drawn, shipped)
+        ]
+        assert texts[0][1] == texts[1][1], f"{name}.svg is stale: run illustrations/make_illustrations.py"
 
 
 @pytest.mark.parametrize(
