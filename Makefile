@@ -11,7 +11,7 @@ demo: $(VENV)/demo-ready
 	$(BIN)/python demo.py
 
 test: lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2
 
 lint: $(VENV)/test-ready
 	$(BIN)/ruff check .
