@@ -10,24 +10,30 @@ better on them than it is. Writes evaluation.json and evaluation.png into the ru
 where that name is taken.
 """
 
+from __future__ import annotations
+
 import argparse
 import filecmp
 import hashlib
 import json
 import shutil
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from arguments import OneLineParser
 from calibrate import read_pairs
 from errors import InputError, run_script
-from generator_files import load_generator, read_metadata, save_generator
+from generator_files import Metadata, load_generator, read_metadata, save_generator
 from image_files import find_images
 from run_folder import RunFolder, read_args, write_text, written_whole
 
+if TYPE_CHECKING:
+    import keras
 
-def make_parser():
+
+def make_parser() -> OneLineParser:
     """The script's arguments."""
     parser = OneLineParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
@@ -40,7 +46,7 @@ def make_parser():
     return parser
 
 
-def main(args):
+def main(args: argparse.Namespace) -> int:
     """Score with parsed arguments; returns the exit code."""
     from restore import check_task
 
@@ -63,14 +69,16 @@ def main(args):
     return 0
 
 
-def check_independent(args, data_dir):
+def check_independent(args: argparse.Namespace, data_dir: str | None) -> None:
     """Say where the images are among those that the run knows already."""
     files = {file.resolve() for path in (args.x, args.y) for file in find_images(path)}
     if data_dir and any(file.parent == Path(data_dir).resolve() for file in files):
         print(f"note: {args.x} lies in the run's --data_dir; choose on images that it neither trained nor reports on")
 
 
-def score_checkpoints(run, x, y, task):
+def score_checkpoints(
+    run: RunFolder, x: list[np.ndarray], y: list[np.ndarray], task: str | None
+) -> tuple[keras.Model, list[dict], int | None]:
     """Scores of the generator of each checkpoint on (x, y), two lists of raw images.
 
     Returns:
@@ -105,13 +113,13 @@ def score_checkpoints(run, x, y, task):
     return model, rows, standing
 
 
-def check_network(path, weights, expected):
+def check_network(path: Path, weights: list[np.ndarray], expected: list[np.ndarray]) -> None:
     """Raise InputError where a checkpoint's generator is not the network of generator.h5."""
     if [weight.shape for weight in weights] != [weight.shape for weight in expected]:
         raise InputError(f"{path} is a checkpoint of another network than generator.h5 beside it")
 
 
-def promote(run, model, best, standing, metadata):
+def promote(run: RunFolder, model: keras.Model, best: int, standing: int | None, metadata: Metadata) -> int:
     """Make a checkpoint's generator generator.h5, the one before kept beside it; gives its iteration."""
     if best == standing:
         print(f"{run / 'generator.h5'} is that of iteration {best} already")
@@ -123,7 +131,7 @@ def promote(run, model, best, standing, metadata):
     return best
 
 
-def keep_generator(run):
+def keep_generator(run: RunFolder) -> Path:
     """Copy generator.h5 to the first free of generator_before.h5, generator_before_2.h5, ...; gives its path."""
     kept, number = run / "generator_before.h5", 1
     while kept.exists() and not filecmp.cmp(run / "generator.h5", kept, shallow=False):
@@ -135,7 +143,7 @@ def keep_generator(run):
     return kept
 
 
-def write_results(args, rows, best, standing, images):
+def write_results(args: argparse.Namespace, rows: list[dict], best: int, standing: int | None, images: int) -> None:
     """Write evaluation.json, evaluation.png and report.html."""
     from plots import save_checkpoint_curve
     from run_report import write_report

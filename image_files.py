@@ -1,5 +1,7 @@
 """Reading and writing the user's images: .npy, TIFF and PNG, any number of planes, metadata kept."""
 
+from __future__ import annotations
+
 import struct
 from pathlib import Path
 from typing import NamedTuple
@@ -34,18 +36,18 @@ class ImageFile(NamedTuple):
 
     path: Path
     planes: np.ndarray
-    shape: tuple
+    shape: tuple[int, ...]
     axes: str
     axes_from: str
     metadata: dict
 
-    def describe(self):
+    def describe(self) -> str:
         """The file's axes and where they come from, shape and dtype, in words."""
         size = " x ".join(map(str, self.shape))
         return f"axes {self.axes} ({self.axes_from}), {size}, {self.planes.dtype}"
 
 
-def find_images(path):
+def find_images(path: str | Path) -> list[Path]:
     """The image files of a folder, sorted, or the one file itself. Raises InputError where there is none."""
     path = Path(path)
     if path.is_file():
@@ -60,7 +62,7 @@ def find_images(path):
     return found
 
 
-def read_image(path, axes=None):
+def read_image(path: str | Path, axes: str | None = None) -> ImageFile:
     """Read a .npy, TIFF or PNG file.
 
     Args:
@@ -184,7 +186,7 @@ def _ome_metadata(file):
     return {**kept, "Channel": shared} if shared else kept
 
 
-def write_image(path, source, planes):
+def write_image(path: str | Path, source: ImageFile, planes: np.ndarray) -> None:
     """Write planes in the shape and with the metadata of the file they came from, whole or not at all.
 
     Args:
@@ -227,7 +229,7 @@ def _write_png(path, array):
     Image.fromarray(array).save(path)
 
 
-def to_dtype(values, dtype):
+def to_dtype(values: np.ndarray, dtype: str) -> tuple[np.ndarray, int]:
     """(values in a dtype, number of them that had to be clipped to its range)."""
     if dtype == "float32":
         return values.astype(np.float32), 0

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     import keras
     import tensorflow as tf
 
-    from evaluation import Evaluator
     from gans import Method
+    from run_evaluation import Evaluator
 
 # After a divergence the batches are drawn from another seed, a few times.
 REDRAW, MOST_ROLLBACKS = 1_000_003, 3

@@ -12,21 +12,28 @@ OME-Zarr volumes are restored block by block, whatever their size (volumes.py). 
 the input (recipe paper: of the task's y; CIN-GAN: of its x).
 """
 
+from __future__ import annotations
+
 import argparse
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from arguments import OneLineParser, axes, integer
 from errors import InputError, run_script
-from generator_files import load_generator, read_metadata
-from image_files import SUFFIXES, find_images, read_image, to_dtype, write_image
+from generator_files import Metadata, load_generator, read_metadata
+from image_files import SUFFIXES, ImageFile, find_images, read_image, to_dtype, write_image
+
+if TYPE_CHECKING:
+    from inference import Applier
 
 DTYPES = ("float32", "uint8", "uint16")
 
 
-def make_parser():
+def make_parser() -> OneLineParser:
     """The script's arguments."""
     parser = OneLineParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
@@ -52,7 +59,7 @@ def make_parser():
     return parser
 
 
-def main(args):
+def main(args: argparse.Namespace) -> int:
     """Restore with parsed arguments; returns the exit code."""
     metadata = read_metadata(args.generator_path)
     task = check_task(args, metadata)
@@ -85,7 +92,7 @@ def _chain(first, rest):
     yield from rest
 
 
-def check_task(args, metadata):
+def check_task(args: argparse.Namespace, metadata: Metadata) -> str | None:
     """The task to use, or None where the generator needs none. Raises InputError."""
     known = ", ".join(metadata.tasks)
     if args.task is not None and args.task not in metadata.tasks:
@@ -96,7 +103,7 @@ def check_task(args, metadata):
     return metadata.tasks[0] if args.task is None and needed else args.task
 
 
-def plan_outputs(args, sources):
+def plan_outputs(args: argparse.Namespace, sources: list[Path]) -> list[Path]:
     """Output paths, one per source. Raises InputError rather than overwrite anything unasked, or an input ever."""
     if args.input.is_dir():
         if args.output.suffix.lower() in SUFFIXES:
@@ -123,12 +130,12 @@ def plan_outputs(args, sources):
     return targets
 
 
-def beside(target, kind):
+def beside(target: Path, kind: str) -> Path:
     """Path of a map of the given kind beside a restored image."""
     return target.with_name(f"{target.stem}_{kind}{target.suffix}")
 
 
-def find_ground_truths(args, sources):
+def find_ground_truths(args: argparse.Namespace, sources: list[Path]) -> list[Path | None]:
     """Paths of the clean images, one per source, or Nones."""
     if args.ground_truth is None:
         return [None] * len(sources)
@@ -141,7 +148,7 @@ def find_ground_truths(args, sources):
     return truths
 
 
-def load_applier(generator_path, seed=0, precision="float32"):
+def load_applier(generator_path: Path, seed: int = 0, precision: str = "float32") -> Applier:
     """The generator as a function of raw images."""
     from devices import start_tensorflow
 
@@ -153,7 +160,7 @@ def load_applier(generator_path, seed=0, precision="float32"):
     return Applier(lambda inputs, training: model.predict_on_batch(inputs), metadata, seed)
 
 
-def load_uncertain(generator_path, precision="float32"):
+def load_uncertain(generator_path: Path, precision: str = "float32") -> tuple[Applier, Applier | None]:
     """(the generator, the generator with dropout on or None where it has no dropout) as functions of raw images."""
     from devices import start_tensorflow
 
@@ -167,7 +174,7 @@ def load_uncertain(generator_path, precision="float32"):
     return Applier(lambda inputs, training: model.predict_on_batch(inputs), metadata), dropout
 
 
-def make_reports(args, metadata, task):
+def make_reports(args: argparse.Namespace, metadata: Metadata, task: str | None) -> list[Callable]:
     """What is told beside every restored image, as functions of (source, restored planes, output path)."""
     if args.calibration and not args.uncertainty:
         raise InputError("--calibration belongs to --uncertainty=N; add it")
@@ -191,7 +198,9 @@ def make_reports(args, metadata, task):
     return found
 
 
-def restore_file(args, apply, task, source, target, truth):
+def restore_file(
+    args: argparse.Namespace, apply: Applier, task: str | None, source: ImageFile, target: Path, truth: Path | None
+) -> np.ndarray:
     """Restore every plane of one file, write the result, and print its scores where the truth is known.
 
     Returns:
@@ -220,7 +229,7 @@ def restore_file(args, apply, task, source, target, truth):
     return planes
 
 
-def print_intensities(source, planes):
+def print_intensities(source: ImageFile, planes: np.ndarray) -> None:
     """Print how the intensities of each restored image relate to those of its input."""
     from metrics import intensities
 
@@ -229,7 +238,7 @@ def print_intensities(source, planes):
         print(f"  plane {index}: restored = {gain:.3g} * x + {offset:.3g}, flux {flux:.3f} of x's")
 
 
-def print_scores(source, planes, truth):
+def print_scores(source: ImageFile, planes: np.ndarray, truth: ImageFile) -> None:
     """Print PSNR and SSIM of input and output against the ground truth, in both metrics."""
     from metrics import mean_scores
 

@@ -3,6 +3,8 @@
 python run_report.py Microscopy_cGAN_results        writes it anew; every training writes it at its end
 """
 
+from __future__ import annotations
+
 import argparse
 import base64
 import csv
@@ -11,6 +13,7 @@ import html
 import io
 import json
 import shlex
+from collections.abc import Iterable
 from pathlib import Path
 from string import Template
 
@@ -27,20 +30,22 @@ SETTLED = 0.1  # dB that an evaluation differs by without saying anything
 SHOWN = 512  # pixels of an image's side
 
 
-def make_parser():
+def make_parser() -> OneLineParser:
     """The script's arguments."""
     parser = OneLineParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run_folder", type=Path, help="results folder of a training")
     return parser
 
 
-def main(args):
+def main(args: argparse.Namespace) -> int:
     """Write the report; returns the exit code."""
     print(write_report(args.run_folder))
     return 0
 
 
-def save_latest(path, scores, input_scores, panels):
+def save_latest(
+    path: Path, scores: dict[str, float], input_scores: dict[str, dict], panels: list[tuple[str, list]]
+) -> None:
     """Save what the report shows of the latest evaluation, as .npz.
 
     Args:
@@ -54,7 +59,7 @@ def save_latest(path, scores, input_scores, panels):
         np.savez_compressed(file, scores=json.dumps({"output": scores, "input": input_scores}), **images)
 
 
-def write_report(folder):
+def write_report(folder: str | Path) -> Path:
     """Write report.html into a run folder from the files that lie there; gives its path. Raises InputError."""
     folder = Path(folder)
     record, rows, done = read_args(folder), read_log(folder / "log.csv"), iterations_done(folder)
@@ -73,7 +78,7 @@ def write_report(folder):
     return folder / "report.html"
 
 
-def read_log(path):
+def read_log(path: Path) -> list[dict[str, str]]:
     """The rows of log.csv, list of {column: text}; none where there is no evaluation yet."""
     if not path.is_file():
         return []
@@ -81,13 +86,13 @@ def read_log(path):
         return list(csv.DictReader(file))
 
 
-def iterations_done(folder):
+def iterations_done(folder: Path) -> int:
     """Finished iterations, by the last checkpoint: a training that is stopped saves, but does not evaluate."""
     checkpoints = RunFolder(folder).checkpoints()
     return int(checkpoints[-1].stem) if checkpoints else 0
 
 
-def read_latest(path):
+def read_latest(path: Path) -> tuple[dict[str, dict], dict[str, dict[str, np.ndarray]]]:
     """({"input", "output"} scores, {task: {title: (H, W) image}}) of the latest evaluation."""
     panels = {}
     if not path.is_file():
@@ -100,7 +105,7 @@ def read_latest(path):
         return json.loads(str(stored["scores"])), panels
 
 
-def summary(record, rows, done):
+def summary(record: dict, rows: list[dict], done: int) -> str:
     """One sentence: what was trained, how long, with what."""
     given, versions = record["arguments"], record["versions"]
     trained = f"{float(rows[-1]['seconds']) / 60:.1f} minutes of training" if rows else "no evaluation yet"
@@ -111,7 +116,7 @@ def summary(record, rows, done):
     )
 
 
-def slider(task, images):
+def slider(task: str, images: dict[str, np.ndarray]) -> str:
     """Two images of a task under a slider, and the third beside them."""
     comparison = compare(images)
     before, after, beside = (embed(gray_png(middle(gray))) for _, gray in comparison)
@@ -124,13 +129,13 @@ def slider(task, images):
     )
 
 
-def middle(image):
+def middle(image: np.ndarray) -> np.ndarray:
     """The middle of an (H, W) image, SHOWN pixels on a side at most: the page stays small."""
     rows, columns = (slice(max(size - SHOWN, 0) // 2, max(size - SHOWN, 0) // 2 + SHOWN) for size in image.shape)
     return image[rows, columns]
 
 
-def compare(images):
+def compare(images: dict[str, np.ndarray]) -> list[tuple[str, np.ndarray]]:
     """What becomes what, beside what: three images of a task in gray values that can be compared.
 
     Restored images and their input are shown in the range of the ground truth, after the affine metric's straight
@@ -152,34 +157,34 @@ def compare(images):
     return [(name, to_gray(i, *limits)) for name, i, limits in zip(names, shown, ranges, strict=True)]
 
 
-def to_gray(image, low, high):
+def to_gray(image: np.ndarray, low: float, high: float) -> np.ndarray:
     """An (H, W) image as uint8, 0 at `low` and 255 at `high`."""
     return np.round(255 * np.clip((image - low) / ((high - low) or 1.0), 0, 1)).astype(np.uint8)
 
 
-def gray_png(gray):
+def gray_png(gray: np.ndarray) -> bytes:
     """An (H, W) uint8 image as the bytes of a PNG."""
     buffer = io.BytesIO()
     Image.fromarray(gray).save(buffer, "PNG")
     return buffer.getvalue()
 
 
-def embed(png):
+def embed(png: bytes) -> str:
     """Bytes of a PNG as a data URL."""
     return "data:image/png;base64," + base64.b64encode(png).decode()
 
 
-def picture(path, alt):
+def picture(path: Path, alt: str) -> str:
     """An <img> with the file inside, or nothing where there is no file."""
     return f'<img class="wide" alt="{alt}" src="{embed(path.read_bytes())}">' if path.is_file() else ""
 
 
-def makes_defects(scores):
+def makes_defects(scores: dict[str, dict]) -> bool:
     """Whether the scores are those of CIN-GAN."""
     return any(key.startswith("noise_ratio") for key in scores["output"])
 
 
-def score_table(scores, tasks):
+def score_table(scores: dict[str, dict], tasks: Iterable[str]) -> str:
     """Rows of the table: input and output of each task in both metrics, and for CIN-GAN the noise's ratio to x's."""
     heads = ["task", "", "affine metric, PSNR / SSIM", "the paper's metric"]
     heads += ["noise of real"] * makes_defects(scores)
@@ -197,7 +202,7 @@ def score_table(scores, tasks):
     return "".join(lines)
 
 
-def arguments_table(record):
+def arguments_table(record: dict) -> str:
     """Rows of all arguments; those that are no defaults in bold."""
     lines = []
     for key, value in record["arguments"].items():
@@ -207,7 +212,7 @@ def arguments_table(record):
     return "".join(lines)
 
 
-def read_choice(folder):
+def read_choice(folder: Path) -> dict | None:
     """What evaluate.py wrote, with "generator" the iteration of generator.h5 as it stands now; None without it."""
     if not (folder / "evaluation.json").is_file():
         return None
@@ -218,7 +223,7 @@ def read_choice(folder):
     return record
 
 
-def choice(folder):
+def choice(folder: Path) -> str:
     """How evaluate.py chose generator.h5 among the checkpoints, where it did."""
     record = read_choice(folder)
     if record is None:
@@ -236,7 +241,7 @@ def choice(folder):
     return f"<p>{html.escape(text)}</p>" + picture(folder / "evaluation.png", "PSNR and SSIM of the checkpoints")
 
 
-def advice(folder, record, rows, done, scores):
+def advice(folder: Path, record: dict, rows: list[dict], done: int, scores: dict[str, dict]) -> list[str]:
     """What to do next, as HTML lines, from how the training went."""
     given, generator = record["arguments"], shlex.quote(str(folder / "generator.h5"))
     lines, needs_task = [], makes_defects(scores) or given.get("recipe") == "paper"
@@ -257,7 +262,7 @@ def advice(folder, record, rows, done, scores):
     return [line for line in lines if line]
 
 
-def trend(task, own, rows, chosen):
+def trend(task: str, own: dict[str, float], rows: list[dict], chosen: bool) -> str | None:
     """One line on how a task's PSNR went, or None where there is nothing to do.
 
     Args:

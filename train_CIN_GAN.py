@@ -53,7 +53,7 @@ def main(args: argparse.Namespace) -> int:
     check_patch(patch, recipe)
     strategy = launch.start_devices(args, f"recipe {args.recipe}", patch, recipe.gflop[0])
     import gans
-    from evaluation import Evaluator
+    from run_evaluation import Evaluator
 
     normalization = fit_cin(args.recipe, tasks)
     sampling = Sampling(args.batch_size, patch, args.seed, args.no_rotate, recipe.mirror)

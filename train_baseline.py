@@ -100,7 +100,7 @@ def train_task(args: argparse.Namespace, baseline: Baseline, task: Task, run: Ru
     import keras
 
     import baselines
-    from evaluation import Evaluator
+    from run_evaluation import Evaluator
 
     normalization = fit_normalization(args, task)
     with strategy.scope():

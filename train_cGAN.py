@@ -45,7 +45,7 @@ def main(args: argparse.Namespace) -> int:
     patch = launch.choose_patch(tasks, recipe.patch, recipe)
     strategy = launch.start_devices(args, f"recipe {args.recipe}", patch, recipe.gflop[1])
     import gans
-    from evaluation import Evaluator
+    from run_evaluation import Evaluator
 
     sampling = Sampling(args.batch_size, patch, args.seed, args.no_rotate, recipe.mirror)
     batches = make_batches(args, tasks, sampling)

@@ -1,8 +1,10 @@
-"""Train recipe `tuned` with one of its ingredients removed.
+"""Train recipe `tuned` or `paper` with one of its ingredients removed.
 
     python benchmarks/ablation.py --without=adversarial --recipe=tuned --images_limit=10 --num_iters=1541
+    python benchmarks/ablation.py --without=dropout --recipe=paper --images_limit=10 --num_iters=100 --batch_size=4
 
-All other arguments are those of train_cGAN.py. benchmarks/quality.py --part=ablation runs and scores them all.
+All other arguments are those of train_cGAN.py. Recipe tuned's are run and scored by benchmarks/quality.py
+--part=ablation, recipe paper's by benchmarks/paper_recipe.py.
 """
 
 import argparse
@@ -23,6 +25,8 @@ RECIPE = {
 }
 TERMS = ("adversarial", "ssim", "psnr")
 NETWORK = ("width", "skips")
+# Recipe paper: the output (input + tanh) / 2, the normalisation of the generator's features, its dropout.
+PAPER = ("halved output", "instance normalization", "dropout")
 
 
 def remove(ingredient):
@@ -36,6 +40,8 @@ def remove(ingredient):
         weights = gans.CGAN_WEIGHTS["tuned"]
         # The discriminator goes on learning; that term alone makes it act on the generator.
         gans.CGAN_WEIGHTS["tuned"] = {**weights, ingredient: 0.0}
+    elif ingredient in PAPER:
+        models.paper_generator = paper_without(ingredient)
     elif ingredient == "width":
         build = models.tuned_generator
         models.tuned_generator = lambda: build((16, 32, 64))
@@ -58,9 +64,27 @@ def without_skips(convolve):
     return autoencoder
 
 
+def paper_without(ingredient):
+    """The function that builds the paper's generator, one ingredient left out."""
+    import keras
+
+    import models
+
+    def build():
+        image = keras.Input((None, None, 1), name="image")
+        normalized, halved = ingredient != "instance normalization", ingredient != "halved output"
+        normalize = models.instance_normalization if normalized else lambda z: z
+        dropout = 0.0 if ingredient == "dropout" else 0.5
+        correction = models.resnet(image, normalize, 9, dropout, normalize_upsampling=normalized)
+        join = keras.layers.Average if halved else keras.layers.Add
+        return keras.Model(image, join(dtype="float32")([image, correction]), name="paper_generator")
+
+    return build
+
+
 def main(argv):
     parser = argparse.ArgumentParser(add_help=False)
-    parser.add_argument("--without", choices=[*RECIPE, *TERMS, *NETWORK], required=True)
+    parser.add_argument("--without", choices=[*RECIPE, *TERMS, *NETWORK, *PAPER], required=True)
     chosen, rest = parser.parse_known_args(argv)
     remove(chosen.without)
     return train_cGAN.main(train_cGAN.make_parser().parse_args(rest))

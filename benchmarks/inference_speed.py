@@ -13,7 +13,7 @@ import sys
 import numpy as np
 from timing import measured_alone, median_seconds, peak_megabytes, report
 
-from devices import start_tensorflow
+from devices import is_slow_on_cpu, start_tensorflow
 
 METHODS = ("tuned", "tuned, bfloat16", "CARE", "tuned, keras predict")
 
@@ -74,6 +74,9 @@ def main(args):
         ("tuned", size, 10 if size < 4096 else 3) for size in (1024, 4096)
     ]
     for method, size, repeats in cases:
+        if method.endswith("bfloat16") and is_slow_on_cpu("bfloat16"):
+            print(f"{method}: left out, this CPU has no instructions for it", file=sys.stderr)
+            continue
         flags = (f"--method={method}", f"--size={size}", f"--repeats={repeats}")
         rows.append(measured_alone(__file__, *flags))
         print(rows[-1], file=sys.stderr, flush=True)

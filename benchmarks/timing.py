@@ -46,13 +46,19 @@ def measured_alone(script, *flags):
     return json.loads(done.stdout.splitlines()[-1])
 
 
+def machine():
+    """What the numbers were measured on."""
+    model = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
+    cpu = model.group(1) if model else platform.machine()
+    return {"cpus": os.cpu_count(), "cpu": cpu, "python": platform.python_version()}
+
+
 def report(rows, path):
     """Print rows (dicts with the same keys) as Markdown, and save them with the machine as JSON."""
     print("| " + " | ".join(rows[0]) + " |")
     print("|---" * len(rows[0]) + "|")
     for row in rows:
         print("| " + " | ".join(f"{v:.3g}" if isinstance(v, float) else str(v) for v in row.values()) + " |")
-    machine = {"cpus": os.cpu_count(), "machine": platform.machine(), "python": platform.python_version()}
     if path:
-        Path(path).write_text(json.dumps({"machine": machine, "rows": rows}, indent=1) + "\n")
+        Path(path).write_text(json.dumps({"machine": machine(), "rows": rows}, indent=1) + "\n")
         print(f"saved as {path}")

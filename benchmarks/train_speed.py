@@ -3,7 +3,8 @@
     python benchmarks/train_speed.py --output=train_speed.json            about 8 minutes on 2 CPU cores
 
 For both GANs and both precisions: the median of the timed steps after two that warm up, images/s, peak memory, and the
-rate as a share of a matrix product's of the same precision. released_scheme.py says what it is compared with.
+rate as a share of a matrix product's of the same precision. released_scheme.py says what it is compared with. A
+precision that the CPU has no instructions for is left out: a step would take several times as long as in float32.
 """
 
 import argparse
@@ -14,10 +15,11 @@ import numpy as np
 from timing import matrix_rate, measured_alone, median_seconds, peak_megabytes, report
 
 from arguments import integer
-from devices import start_tensorflow
+from devices import is_slow_on_cpu, start_tensorflow
 from recipes import RECIPES
 
 N_CRITIC = 5
+PRECISIONS = ("float32", "bfloat16")
 
 
 def make_batch(method, size, count):
@@ -87,7 +89,10 @@ def main(args):
         return
     rows = []
     for method in ("cGAN", "CIN-GAN"):
-        for precision in ("float32", "bfloat16"):
+        for precision in PRECISIONS:
+            if is_slow_on_cpu(precision):
+                print(f"{method}, {precision}: left out, this CPU has no instructions for it", file=sys.stderr)
+                continue
             flags = [f"--method={method}", f"--precision={precision}", f"--size={args.size}", f"--steps={args.steps}"]
             flags.append(f"--batch_size={args.batch_size if method == 'cGAN' else max(args.batch_size // 4, 1)}")
             pair = [measured_alone(__file__, *flags, f"--scheme={scheme}") for scheme in ("released", "ours")]
@@ -104,6 +109,6 @@ if __name__ == "__main__":
     parser.add_argument("--steps", type=integer(1), default=10)
     parser.add_argument("--output", help="JSON file")
     parser.add_argument("--method", choices=["cGAN", "CIN-GAN"], help="this one alone")
-    parser.add_argument("--precision", choices=["float32", "bfloat16"], default="float32")
+    parser.add_argument("--precision", choices=PRECISIONS, default="float32")
     parser.add_argument("--scheme", choices=["ours", "released"], default="ours")
     main(parser.parse_args())

@@ -8,8 +8,6 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 FILES = sorted(path for folder in (".", "benchmarks", "data", "tests") for path in (ROOT / folder).glob("*.py"))
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
-# Their hints are to come.
-WITHOUT_HINTS = {"evaluate.py", "image_files.py", "restore.py", "run_report.py"}
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
@@ -28,9 +26,7 @@ def public_functions(tree):
                 yield part
 
 
-@pytest.mark.parametrize(
-    "path", [p for p in FILES if p.parent == ROOT and p.name not in WITHOUT_HINTS], ids=lambda path: path.name
-)
+@pytest.mark.parametrize("path", [p for p in FILES if p.parent == ROOT], ids=lambda path: path.name)
 def test_public_functions_have_type_hints(path):
     missing = []
     for function in public_functions(ast.parse(path.read_text())):

@@ -10,9 +10,9 @@ from PIL import Image
 from animations import make_animations
 from devices import CHATTER
 from errors import InputError
-from evaluation import noise_level
 from illustrations import make_illustrations
 from plots import save_before_after, save_loss_curves, save_sample_grid
+from run_evaluation import noise_level
 from run_report import compare, save_latest
 
 RNG = np.random.default_rng(0)
