@@ -74,7 +74,7 @@ def test_the_daily_commands_run_in_their_order(place):
         if name not in RUN or (training and "--recipe=tuned" not in flags) or any(".zarr" in flag for flag in flags):
             continue
         if not training and not (place / "generator.h5").exists():
-            shutil.copy(place / "Microscopy_cGAN_results_CIN_augm/generator.h5", place / "generator.h5")
+            shutil.copy(place / "Microscopy_cGAN_results/generator.h5", place / "generator.h5")
         script = load_script(name)
         args = script.make_parser().parse_args([*flags, *(SMALL if training else [])])
         assert script.main(args) == 0, [name, *flags]
