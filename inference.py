@@ -73,11 +73,13 @@ class Applier:
     ) -> np.ndarray:
         """As calling it, with the scales of a larger image that `image` is a part of."""
         before, after = scales
-        outputs = [
-            undo(self._tiled(apply(before.normalize(image)), task, draw, tile, overlap))
-            for apply, undo in symmetries(average, self.may_rotate(task))
-        ]
-        return after.undo(np.mean(outputs, axis=0))
+        normalized, turns = before.normalize(image), symmetries(average, self.may_rotate(task))
+        # Added up one by one: eight outputs of a large image need not be held at once.
+        total = np.zeros(normalized.shape, np.float32)
+        for apply, undo in turns:
+            total += undo(self._tiled(apply(normalized), task, draw, tile, overlap))
+        total /= len(turns)
+        return after.undo(total)
 
     def may_rotate(self, task: str | None) -> bool:
         """Without a task, every task that the generator knows must allow quarter turns."""
@@ -86,7 +88,7 @@ class Applier:
     def _tiled(self, image, task, draw, tile, overlap):
         # Padded once and cut at multiples: tiles then meet the network's strides where the whole image would.
         multiple, margin = self.metadata.size_multiple, self.metadata.margin
-        padded = pad_to_multiple(np.pad(image, margin, mode="symmetric"), multiple)
+        padded = pad_to_multiple(np.pad(image, margin, mode="symmetric") if margin else image, multiple)
         if tile is None or max(padded.shape) <= tile:
             output = self._predict(padded, task, draw)
         else:
