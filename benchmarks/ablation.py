@@ -15,7 +15,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import recipes
 import train_cGAN
-from errors import run_script
+from errors import InputError, run_script
 
 # What replaces a field of the recipe; terms of the objective are removed by their own names.
 RECIPE = {
@@ -86,8 +86,12 @@ def main(argv):
     parser = argparse.ArgumentParser(add_help=False)
     parser.add_argument("--without", choices=[*RECIPE, *TERMS, *NETWORK, *PAPER], required=True)
     chosen, rest = parser.parse_known_args(argv)
+    args = train_cGAN.make_parser().parse_args(rest)
+    recipe = "paper" if chosen.without in PAPER else "tuned"
+    if args.recipe != recipe:
+        raise InputError(f"--without={chosen.without} belongs to --recipe={recipe}, received --recipe={args.recipe}")
     remove(chosen.without)
-    return train_cGAN.main(train_cGAN.make_parser().parse_args(rest))
+    return train_cGAN.main(args)
 
 
 if __name__ == "__main__":

@@ -25,12 +25,10 @@ from restore import load_applier
 FIELDS, SIDE = 8, 1.04  # images a task, inches of each
 
 
-def restore_fields(args, task):
-    """[(label, [8 images])] of one task."""
+def restore_fields(task, care, ours):
+    """[(label, FIELDS images of (H, W) in raw units), ...] of one task; `care` and `ours` are `inference.Applier`s."""
     chosen = np.linspace(0, len(task.test_x) - 1, FIELDS).round().astype(int)
     x, y = ([images[i] for i in chosen] for images in (task.test_x, task.test_y))
-    care = load_applier(args.care / task.name / "generator.h5")
-    ours = load_applier(args.generator_path)
     return [
         ("input", x),
         ("CARE", [care(image, task.name) for image in x]),
@@ -40,7 +38,7 @@ def restore_fields(args, task):
 
 
 def draw_task(panels, rows, name):
-    """Fill a grid of axes, a row per method."""
+    """Fill (methods, FIELDS) axes with the rows that `restore_fields` gives; the last of them is the ground truth."""
     truths = rows[-1][1]
     for line, (label, images) in zip(panels, rows, strict=True):
         for axes, image, y in zip(line, images, truths, strict=True):
@@ -61,8 +59,10 @@ def main(args):
     figure = Figure(figsize=(FIELDS * SIDE + 0.3, len(tasks) * (4 * SIDE + 0.25)), layout="constrained")
     figure.get_layout_engine().set(w_pad=0.01, h_pad=0.01, wspace=0, hspace=0)
     grid = figure.subplots(4 * len(tasks), FIELDS)
+    ours = load_applier(args.generator_path)
     for index, task in enumerate(tasks):
-        draw_task(grid[4 * index : 4 * index + 4], restore_fields(args, task), task.name)
+        care = load_applier(args.care / task.name / "generator.h5")
+        draw_task(grid[4 * index : 4 * index + 4], restore_fields(task, care, ours), task.name)
     FigureCanvasAgg(figure)
     figure.savefig(args.output, dpi=100)
     print(args.output)

@@ -5,8 +5,8 @@
 Trains the recipe as published and with one ingredient removed (ablation.py), 10 pairs a task, batch 4, and scores the
 test images twice: with the affine metric, which gives each image a gain and an offset of its own, and with one gain and
 one offset for all images of a task. What lies between them is contrast that drifts from image to image. The first rows
-need no training: the input, and the best that (input + tanh) / 2 can show, whatever its network. Finished trainings
-are kept.
+need no training: the input, and the best that (input + tanh) / 2 can show, whatever its network. Each row is printed
+when it is known; finished trainings are kept.
 """
 
 import argparse
@@ -28,7 +28,7 @@ from run_folder import write_text
 
 
 def best_of_half(task, normalization):
-    """The images closest to y that the mean of x and a number between -1 and 1 can be, in y's units."""
+    """The (H, W) images closest to y that the mean of x and a number from -1 to 1 can be, in y's raw units."""
     images = []
     for x, y in zip(task.test_x, task.test_y, strict=True):
         a, b = normalization.normalize_pair(task.name, x, y)
@@ -37,7 +37,7 @@ def best_of_half(task, normalization):
 
 
 def restore_tests(run, task):
-    """A run's generator on the test images of a task."""
+    """(H, W) images in y's raw units: a run's generator on the test images of a task."""
     from restore import load_applier
 
     apply = load_applier(run / "generator.h5")
@@ -45,7 +45,10 @@ def restore_tests(run, task):
 
 
 def scores(images, task):
-    """(affine PSNR, PSNR with one straight line for the whole task), mean over the test images of a task."""
+    """(affine PSNR, PSNR with one gain and offset for the whole task) in dB, means over the test images of a task.
+
+    Both take the span of each y's 0.1 to 99.9 percentiles as data range, as `metrics.affine_metric` does.
+    """
     truths = [np.asarray(y, np.float64) for y in task.test_y]
     own = np.mean([affine_metric(image, y)["psnr"] for image, y in zip(images, truths, strict=True)])
     fitted = fit_affine(np.stack(images), np.stack(truths))
@@ -66,21 +69,22 @@ def train(args, ingredient):
 def main(args):
     tasks, _ = load_tasks(args.data_dir, None, 10, None, 0, 42)
     normalization = fit_cgan("paper", tasks)
-    rows = {
-        "input": [scores(list(task.test_x), task) for task in tasks],
-        "the best of (input + tanh) / 2": [scores(best_of_half(task, normalization), task) for task in tasks],
-    }
+    lines = ["| affine PSNR, with one straight line a task | " + " | ".join(task.name for task in tasks) + " |"]
+    lines.append("|---" * (len(tasks) + 1) + "|")
+    print("\n".join(lines))
+
+    def add(label, restore):
+        cells = [scores(restore(task), task) for task in tasks]
+        lines.append(f"| {label} | " + " | ".join(f"{own:.2f}, {shared:.2f}" for own, shared in cells) + " |")
+        print(lines[-1], flush=True)
+
+    add("input", lambda task: list(task.test_x))
+    add("the best of (input + tanh) / 2", lambda task: best_of_half(task, normalization))
     for ingredient in (None, *PAPER):
         run = train(args, ingredient)
         label = f"without {ingredient}" if ingredient else "as published"
-        rows[f"{label}, {args.num_iters} iterations"] = [scores(restore_tests(run, t), t) for t in tasks]
-        print(label, flush=True)
-    lines = ["| affine PSNR, with one straight line a task | " + " | ".join(task.name for task in tasks) + " |"]
-    lines.append("|---" * (len(tasks) + 1) + "|")
-    for label, cells in rows.items():
-        lines.append(f"| {label} | " + " | ".join(f"{own:.2f}, {shared:.2f}" for own, shared in cells) + " |")
+        add(f"{label}, {args.num_iters} iterations", lambda task, run=run: restore_tests(run, task))
     write_text(args.dir / "paper_recipe.md", "\n".join(lines) + "\n")
-    print("\n".join(lines))
     return 0
 
 
