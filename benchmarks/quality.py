@@ -1,9 +1,10 @@
-"""How well recipe `tuned` restores: seeds, number of pairs, ablation, noise levels, length of the training.
+"""How well recipe `tuned` restores: seeds, number of pairs, ablation, length of the training, precision, noise levels.
 
     python benchmarks/quality.py --part=seeds --data_dir=REAL --dir=OUT
     python benchmarks/quality.py --part=pairs --data_dir=REAL --dir=OUT
     python benchmarks/quality.py --part=ablation --data_dir=REAL --dir=OUT
     python benchmarks/quality.py --part=length --data_dir=REAL --dir=OUT
+    python benchmarks/quality.py --part=precision --data_dir=REAL --dir=OUT
     python benchmarks/quality.py --part=noise --dir=OUT                     simulates its own images
 
 Every training has a fixed number of iterations, those that 225 s of training steps (75 s a task for CARE) allowed on
@@ -31,7 +32,7 @@ from data_utils import load_tasks
 from errors import run_script
 from run_folder import write_text
 
-SECONDS_225, CIN, UNPAIRED, CARE = 1541, 1000, 735, 335  # iterations
+SECONDS_225, CIN, UNPAIRED, CARE, PRECISION = 1541, 1000, 735, 335, 250  # iterations
 SEEDS = (42, 43, 44)
 PHOTONS = (5, 20, 100)
 CIN_FLAGS = ("--cin_augment=True", "--cin_generator_path={cin}/CIN-GAN_results/generator.h5")
@@ -49,8 +50,8 @@ class Cell(NamedTuple):
     data: str = ""
 
 
-def tuned(label="tuned", iterations=SECONDS_225, **options):
-    return Cell(label, ("train_cGAN.py", "--recipe=tuned", f"--num_iters={iterations}"), **options)
+def tuned(label="tuned", iterations=SECONDS_225, flags=(), **options):
+    return Cell(label, ("train_cGAN.py", "--recipe=tuned", f"--num_iters={iterations}", *flags), **options)
 
 
 def with_cin(label="tuned + CIN", cin="cin", flags=(), iterations=SECONDS_225, **options):
@@ -69,9 +70,12 @@ def cells_of(part):
         rows = [tuned, with_cin, lambda seed: with_cin(**unpaired, seed=seed), care]
         return [row(seed=seed) for seed in SEEDS for row in rows]
     if part == "pairs":
-        return [row(limit=limit) for limit in (10, 1, 3, 30, -1) for row in (tuned, with_cin, care)]
+        return [row(limit=limit) for limit in (10, -1, 3, 1, 30) for row in (tuned, with_cin, care)]
     if part == "length":
-        return [tuned(f"tuned, {n} x 225 s", SECONDS_225 * n) for n in (1, 2, 4, 8)]
+        return [tuned(f"tuned, {n} x 225 s", SECONDS_225 * n) for n in (1, 8)]
+    if part == "precision":
+        kinds = ("float32", "bfloat16")
+        return [tuned(kind, PRECISION, (f"--precision={kind}",), seed=seed) for seed in SEEDS for kind in kinds]
     if part == "noise":
         return [tuned(f"tuned, {n} photons", data=f"photons{n}") for n in PHOTONS]
     removed = [
@@ -103,7 +107,7 @@ def score(cell, args):
         words = [word.format(cin=cin) for word in words]
     is_care = "--method=care" in words
     results = "CARE_results" if is_care else "Microscopy_cGAN_results" + "_CIN_augm" * bool(cell.cin)
-    tag = "".join(c if c.isalnum() else "_" for c in " ".join(cell.words[1:3] if not cell.cin else cell.words[1:]))
+    tag = "".join(c if c.isalnum() else "_" for c in " ".join(cell.words[1:]))
     run = run_once([*words, *shared], args.dir / "runs" / f"{tag}_{name}", results)
     tasks, _ = load_tasks(data, None, cell.limit, None, 0, cell.seed)
     return {task.name: generator_scores(cell, task, run / task.name if is_care else run) for task in tasks}
@@ -177,7 +181,7 @@ def main(args):
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--part", choices=["seeds", "pairs", "ablation", "length", "noise"], required=True)
+    parser.add_argument("--part", choices=["seeds", "pairs", "ablation", "length", "precision", "noise"], required=True)
     parser.add_argument("--data_dir", type=Path, help="real pair sets; part noise needs none")
     parser.add_argument("--dir", type=Path, required=True, help="folder of the runs and tables")
     run_script(main, parser.parse_args())
