@@ -1,7 +1,8 @@
-"""How well recipe `tuned` restores: seeds, number of pairs, ablation, length of the training, precision, noise levels.
+"""How well recipe `tuned` restores: seeds, pairs, unpaired images, ablation, length, precision, noise levels.
 
     python benchmarks/quality.py --part=seeds --data_dir=REAL --dir=OUT
     python benchmarks/quality.py --part=pairs --data_dir=REAL --dir=OUT
+    python benchmarks/quality.py --part=pool --data_dir=REAL --dir=OUT
     python benchmarks/quality.py --part=ablation --data_dir=REAL --dir=OUT
     python benchmarks/quality.py --part=length --data_dir=REAL --dir=OUT
     python benchmarks/quality.py --part=precision --data_dir=REAL --dir=OUT
@@ -10,6 +11,9 @@
 Every training has a fixed number of iterations, those that 225 s of training steps (75 s a task for CARE) allowed on
 2 CPU cores, so that neither the machine's mood nor its neighbours change a number. A part prints its table and writes
 PART.md and PART.json below --dir; what is finished is kept, and the same command goes on where it was stopped.
+
+Part `pool` asks what CIN-GAN is worth beside the control, a defect model with a handful of numbers fitted to the ten
+pairs (parametric_generator.py), from those pairs' images alone and with all unpaired images of the folder.
 """
 
 import argparse
@@ -36,17 +40,19 @@ SECONDS_225, CIN, UNPAIRED, CARE, PRECISION = 1541, 1000, 735, 335, 250  # itera
 SEEDS = (42, 43, 44)
 PHOTONS = (5, 20, 100)
 CIN_FLAGS = ("--cin_augment=True", "--cin_generator_path={cin}/CIN-GAN_results/generator.h5")
+POOL = "--unpaired_limit=-1"
+PARTS = ["seeds", "pairs", "pool", "ablation", "length", "precision", "noise"]
 
 
 class Cell(NamedTuple):
-    """One training and how it is scored: script and flags, which CIN-GAN it needs, pairs a task, seed, turns."""
+    """One training and how it is scored: script and flags, where its pairs come from, pairs a task, seed, turns."""
 
     label: str
     words: tuple
     limit: int = 10
     seed: int = 42
     average: int = 8
-    cin: str = ""
+    cin: str = ""  # "cin" or "parametric"
     data: str = ""
 
 
@@ -69,6 +75,12 @@ def cells_of(part):
         unpaired = {"label": "tuned, no pairs", "flags": ("--alpha=1",), "iterations": UNPAIRED}
         rows = [tuned, with_cin, lambda seed: with_cin(**unpaired, seed=seed), care]
         return [row(seed=seed) for seed in SEEDS for row in rows]
+    if part == "pool":
+        made = [("cin", "CIN"), ("parametric", "control")]
+        kinds = [(cin, f"tuned + {name}", flags) for flags in ((), (POOL,)) for cin, name in made]
+        rows = [with_cin(f"{label}{', pool' * bool(flags)}", cin, flags) for cin, label, flags in kinds]
+        flags = ("--alpha=1", POOL)
+        return [tuned(), *rows, with_cin("tuned, no pairs, pool", flags=flags, iterations=UNPAIRED)]
     if part == "pairs":
         return [row(limit=limit) for limit in (10, -1, 3, 1, 30) for row in (tuned, with_cin, care)]
     if part == "length":
@@ -101,16 +113,27 @@ def score(cell, args):
     name = f"limit{cell.limit}_seed{cell.seed}{cell.data and '_' + cell.data}"
     words = list(cell.words)
     if cell.cin:
-        cin = args.dir / "runs" / f"{cell.cin}_{name}"
-        command = ["train_CIN_GAN.py", "--recipe=tuned", f"--num_iters={CIN}", *shared]
-        run_once(command, cin, "CIN-GAN_results")
-        words = [word.format(cin=cin) for word in words]
+        words = [word.format(cin=defect_generator(cell, args, shared, name)) for word in words]
     is_care = "--method=care" in words
     results = "CARE_results" if is_care else "Microscopy_cGAN_results" + "_CIN_augm" * bool(cell.cin)
-    tag = "".join(c if c.isalnum() else "_" for c in " ".join(cell.words[1:]))
+    tag = "".join(c if c.isalnum() else "_" for c in " ".join(cell.words[1:]).replace("{cin}", f"{{{cell.cin}}}"))
     run = run_once([*words, *shared], args.dir / "runs" / f"{tag}_{name}", results)
     tasks, _ = load_tasks(data, None, cell.limit, None, 0, cell.seed)
     return {task.name: generator_scores(cell, task, run / task.name if is_care else run) for task in tasks}
+
+
+def defect_generator(cell, args, shared, name):
+    """Folder that holds CIN-GAN_results/generator.h5, trained or fitted first where it is missing."""
+    pool = [POOL] * (POOL in cell.words)
+    folder = args.dir / "runs" / f"{cell.cin}{'_pool' * bool(pool) * (cell.cin == 'cin')}_{name}"
+    path = folder / "CIN-GAN_results/generator.h5"
+    if cell.cin == "cin":
+        run_once(["train_CIN_GAN.py", "--recipe=tuned", f"--num_iters={CIN}", *pool, *shared], folder, path.parent.name)
+    elif not path.is_file():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        command = [sys.executable, str(ROOT / "benchmarks/parametric_generator.py"), f"--output={path}", *shared[:2]]
+        subprocess.run(command, check=True)
+    return folder
 
 
 def generator_scores(cell, task, run):
@@ -181,7 +204,7 @@ def main(args):
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--part", choices=["seeds", "pairs", "ablation", "length", "precision", "noise"], required=True)
+    parser.add_argument("--part", choices=PARTS, required=True)
     parser.add_argument("--data_dir", type=Path, help="real pair sets; part noise needs none")
     parser.add_argument("--dir", type=Path, required=True, help="folder of the runs and tables")
     run_script(main, parser.parse_args())
