@@ -103,7 +103,12 @@ def training_parser(usage: str, methods: Mapping[str, Recipe | Baseline]) -> One
         methods: {name: recipe or baseline with a batch_size}.
     """
     parser = OneLineParser(usage)
-    add = parser.add_argument
+    _add_length_and_data(parser.add_argument, methods)
+    _add_run(parser.add_argument)
+    return parser
+
+
+def _add_length_and_data(add, methods):
     size = ", ".join(f"{name}: {method.batch_size}" for name, method in methods.items())
     add("--batch_size", type=integer(1), help=f"images per iteration over all devices (default: {size})")
     add("--num_iters", type=integer(1), default=3000, help="iterations: generator updates (default: 3000)")
@@ -116,12 +121,11 @@ def training_parser(usage: str, methods: Mapping[str, Recipe | Baseline]) -> One
     add("--data_dir", type=Path, help="folder of NAME_X.npy and NAME_Y.npy (default: here if it has any, else data/)")
     add("--tasks", type=names, help="tasks to train on, as NAME1,NAME2 (default: every pair set found, by name)")
     add("--no_rotate", type=names, default=list(NO_ROTATE), help="tasks whose defect has a direction: never turned")
-    add(
-        "--precision",
-        choices=["float32", "bfloat16", "float16"],
-        default="float32",
-        help="of the networks (default: float32)",
-    )
+
+
+def _add_run(add):
+    kinds = ["float32", "bfloat16", "float16"]
+    add("--precision", choices=kinds, default="float32", help="of the networks (default: float32)")
     add("--vgg_weights", default="imagenet", metavar="imagenet|auto|random|PATH.h5", help="filters of content losses")
     add("--seed", type=integer(0), default=42, help="of the split, the batches and the networks (default: 42)")
     add("--save_every", type=integer(1), default=500, help="iterations between checkpoints (default: 500)")
@@ -132,7 +136,6 @@ def training_parser(usage: str, methods: Mapping[str, Recipe | Baseline]) -> One
     add("--deterministic", action="store_true", help="same result every time on a GPU too (slower); a CPU always is")
     add("--resume", action="store_true", help="go on from the last checkpoint of the results folder")
     add("--overwrite", action="store_true", help="start anew; an earlier results folder is renamed, not deleted")
-    return parser
 
 
 def complete(args: argparse.Namespace) -> argparse.Namespace:

@@ -103,14 +103,19 @@ def score_checkpoints(
             continue
         check_network(path, weights, now)
         model.set_weights(weights)
-        scores = mean_scores([apply(image, task, tile=512) for image in x], y)
-        rows.append({"iteration": int(path.stem), "psnr": scores["affine_psnr"], "ssim": scores["affine_ssim"]})
-        print(f"iteration {rows[-1]['iteration']:6d}: {rows[-1]['psnr']:.2f} dB / {rows[-1]['ssim']:.3f}")
+        rows.append(_row(path, mean_scores([apply(image, task, tile=512) for image in x], y)))
         if all(map(np.array_equal, weights, now)):
             standing = rows[-1]["iteration"]
     if not rows:
         raise InputError(f"{run.path}: every checkpoint is damaged")
     return model, rows, standing
+
+
+def _row(path, scores):
+    """A checkpoint's scores, printed."""
+    row = {"iteration": int(path.stem), "psnr": scores["affine_psnr"], "ssim": scores["affine_ssim"]}
+    print(f"iteration {row['iteration']:6d}: {row['psnr']:.2f} dB / {row['ssim']:.3f}")
+    return row
 
 
 def check_network(path: Path, weights: list[np.ndarray], expected: list[np.ndarray]) -> None:

@@ -205,15 +205,10 @@ Restore images whose ground truth you know, and compare; a network can invent st
 
 def describe(args: argparse.Namespace, metadata: Metadata, folder: Path, opset: int) -> Any:
     """The model's description for the zoo. Raises InputError where a text is not accepted."""
-    import tensorflow as tf
     from bioimageio.spec.generic.v0_3 import CiteEntry
     from bioimageio.spec.model import v0_5
     from pydantic import ValidationError
 
-    weights = v0_5.WeightsDescr(
-        keras_hdf5=v0_5.KerasHdf5WeightsDescr(source=folder / "generator.h5", tensorflow_version=tf.__version__),
-        onnx=v0_5.OnnxWeightsDescr(source=folder / "generator.onnx", opset_version=opset, parent="keras_hdf5"),
-    )
     try:
         return v0_5.ModelDescr(
             name=args.name,
@@ -226,11 +221,21 @@ def describe(args: argparse.Namespace, metadata: Metadata, folder: Path, opset: 
             tags=["restoration", "denoising", "gan", "2d", "fluorescence-light-microscopy"],
             inputs=[input_tensor(v0_5, args, metadata, folder)],
             outputs=[output_tensor(v0_5, args, metadata, folder)],
-            weights=weights,
+            weights=_both_weights(v0_5, folder, opset),
         )
     except ValidationError as failure:
         first = failure.errors()[0]
         raise InputError(f"the zoo does not accept {'.'.join(map(str, first['loc']))}: {first['msg']}") from failure
+
+
+def _both_weights(v0_5, folder, opset):
+    """Keras' file and its ONNX translation."""
+    import tensorflow as tf
+
+    return v0_5.WeightsDescr(
+        keras_hdf5=v0_5.KerasHdf5WeightsDescr(source=folder / "generator.h5", tensorflow_version=tf.__version__),
+        onnx=v0_5.OnnxWeightsDescr(source=folder / "generator.onnx", opset_version=opset, parent="keras_hdf5"),
+    )
 
 
 def input_tensor(v0_5: ModuleType, args: argparse.Namespace, metadata: Metadata, folder: Path) -> Any:

@@ -204,21 +204,28 @@ def write_image(path: str | Path, source: ImageFile, planes: np.ndarray) -> None
         if Path(path).suffix.lower() == ".png":
             _write_png(beside, array)
             return
-        options, axes = dict(source.metadata), source.axes
-        if source.path.suffix.lower() in (".npy", ".png"):
-            # Axes that were guessed are not written down as if they were known.
-            known = {"axes": axes} if source.axes_from == "as given" else None
-            options, array = {"metadata": known}, array[..., 0] if axes.endswith("YXS") else array
-        elif options.get("metadata") is not None:
-            options["metadata"] = {**options["metadata"], "axes": axes}
-        # ImageJ knows 8- and 16-bit integers and float32 only.
-        if options.get("imagej") and array.dtype not in (np.uint8, np.uint16, np.float32):
-            options = {"metadata": {"axes": axes}, "resolution": options.get("resolution")}
+        if source.path.suffix.lower() in (".npy", ".png") and source.axes.endswith("YXS"):
+            array = array[..., 0]
+        options = _tiff_options(source, array.dtype)
         try:
             tifffile.imwrite(beside, array, photometric="minisblack", **options)
         except (ValueError, TypeError, KeyError, ArithmeticError, struct.error) as failure:
             print(f"note: {path}: written without the metadata of {source.path}, which cannot be ({failure})")
             tifffile.imwrite(beside, array, photometric="minisblack")
+
+
+def _tiff_options(source, dtype):
+    """Keywords of tifffile.imwrite that keep a source's metadata."""
+    options, axes = dict(source.metadata), source.axes
+    if source.path.suffix.lower() in (".npy", ".png"):
+        # Axes that were guessed are not written down as if they were known.
+        options = {"metadata": {"axes": axes} if source.axes_from == "as given" else None}
+    elif options.get("metadata") is not None:
+        options["metadata"] = {**options["metadata"], "axes": axes}
+    # ImageJ knows 8- and 16-bit integers and float32 only.
+    if options.get("imagej") and dtype not in (np.uint8, np.uint16, np.float32):
+        options = {"metadata": {"axes": axes}, "resolution": options.get("resolution")}
+    return options
 
 
 def _write_png(path, array):

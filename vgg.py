@@ -92,26 +92,11 @@ def _imagenet_file(time_limit):
 
 def _download(url, target, time_limit):
     """Download in a daemon thread, so that a name server that never answers cannot hold the run. Returns a reason."""
-    outcome = {"failure": "no answer"}
-    connected = threading.Event()
+    outcome, connected = {"failure": "no answer"}, threading.Event()
 
     def fetch():
-        part = target.with_name(f".{target.name}.{os.getpid()}.part")
-        try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            with urllib.request.urlopen(url, timeout=CONNECT_SECONDS) as answer:
-                connected.set()
-                content = answer.read()
-            if hashlib.md5(content, usedforsecurity=False).hexdigest() != FILE_MD5:
-                raise OSError("what came is not the expected file: its MD5 differs")
-            part.write_bytes(content)
-            os.replace(part, target)
-            outcome["failure"] = None
-        except OSError as failure:
-            outcome["failure"] = str(failure)
-            part.unlink(missing_ok=True)
-        finally:
-            connected.set()
+        outcome["failure"] = _fetch(url, target, connected)
+        connected.set()
 
     thread = threading.Thread(target=fetch, daemon=True)
     thread.start()
@@ -119,3 +104,21 @@ def _download(url, target, time_limit):
     if connected.is_set():
         thread.join(time_limit)
     return outcome["failure"] if not thread.is_alive() else f"no answer within {CONNECT_SECONDS} s"
+
+
+def _fetch(url, target, connected):
+    """Download, verify, rename into place; sets `connected` at the first answer. Returns a reason, None for success."""
+    part = target.with_name(f".{target.name}.{os.getpid()}.part")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with urllib.request.urlopen(url, timeout=CONNECT_SECONDS) as answer:
+            connected.set()
+            content = answer.read()
+        if hashlib.md5(content, usedforsecurity=False).hexdigest() != FILE_MD5:
+            raise OSError("what came is not the expected file: its MD5 differs")
+        part.write_bytes(content)
+        os.replace(part, target)
+    except OSError as failure:
+        part.unlink(missing_ok=True)
+        return str(failure)
+    return None
