@@ -1,4 +1,4 @@
-# make demo   train both GANs on the shipped sample and restore its test images (about 8 minutes on 2 cores)
+# make demo   train both GANs on the shipped sample and restore its test images (about 12 minutes on 2 cores)
 # make test   lint, then all tests
 # make lint   ruff and codespell alone
 PYTHON ?= python3

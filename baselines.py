@@ -174,10 +174,11 @@ def deblur_generator() -> keras.Model:
     return keras.Model(image, layers.Add(dtype="float32")([image, correction]), name="deblur_generator")
 
 
-def cycle_generator() -> keras.Model:
-    """CycleGAN's generator: 9 residual blocks of 256, no skip around the network."""
+def cycle_generator(width: int = 64) -> keras.Model:
+    """CycleGAN's generator: 9 residual blocks of 4 `width`, no skip around the network."""
     image = keras.Input((None, None, 1), name="image")
-    return keras.Model(image, models.resnet(image, models.instance_normalization, 9), name="cycle_generator")
+    body = models.resnet(image, models.instance_normalization, 9, width=width)
+    return keras.Model(image, body, name="cycle_generator")
 
 
 class HalfThenLinear(keras.optimizers.schedules.LearningRateSchedule):

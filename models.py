@@ -43,15 +43,19 @@ def resnet(
     num_blocks: int,
     dropout: float = 0.0,
     normalize_upsampling: bool = True,
+    width: int = 64,
 ) -> keras.KerasTensor:
-    """The body of the residual generators: two stride-2 convolutions, residual blocks, two upsamplings, tanh."""
+    """The body of the residual generators: two stride-2 convolutions, residual blocks, two upsamplings, tanh.
+
+    `width` filters at full resolution, four times as many in the blocks.
+    """
     x = image
-    for filters, size, strides in ((64, 7, 1), (128, 3, 2), (256, 3, 2)):
+    for filters, size, strides in ((width, 7, 1), (2 * width, 3, 2), (4 * width, 3, 2)):
         x = layers.Conv2D(filters, size, strides=strides, padding="same")(x)
         x = layers.ReLU()(normalize(x))
     for _ in range(num_blocks):
         x = _residual_block(x, normalize, dropout)
-    for filters in (128, 64):
+    for filters in (2 * width, width):
         x = layers.Conv2D(filters, 3, padding="same")(layers.UpSampling2D()(x))
         x = layers.ReLU()(instance_normalization(x) if normalize_upsampling else x)
     x = layers.Conv2D(1, 7, padding="same")(x)

@@ -117,7 +117,7 @@ def build(defects):
 
     def of_task(z, matrix):
         """The sum of z's channels weighted by the task's row of a matrix."""
-        rows = layers.Embedding(*matrix.shape, weights=[matrix])(task)
+        rows = layers.Embedding(*matrix.shape, embeddings_initializer="zeros", weights=[matrix])(task)
         product = layers.Multiply()([z, layers.Reshape((1, 1, matrix.shape[1]))(rows)])
         return _fixed(layers.Conv2D(1, 1, use_bias=False), np.ones((1, 1, matrix.shape[1], 1)))(product)
 

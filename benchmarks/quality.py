@@ -3,6 +3,7 @@
     python benchmarks/quality.py --part=seeds --data_dir=REAL --dir=OUT
     python benchmarks/quality.py --part=pairs --data_dir=REAL --dir=OUT
     python benchmarks/quality.py --part=pool --data_dir=REAL --dir=OUT
+    python benchmarks/quality.py --part=unpaired --data_dir=REAL --dir=OUT
     python benchmarks/quality.py --part=ablation --data_dir=REAL --dir=OUT
     python benchmarks/quality.py --part=length --data_dir=REAL --dir=OUT
     python benchmarks/quality.py --part=precision --data_dir=REAL --dir=OUT
@@ -41,7 +42,8 @@ SEEDS = (42, 43, 44)
 PHOTONS = (5, 20, 100)
 CIN_FLAGS = ("--cin_augment=True", "--cin_generator_path={cin}/CIN-GAN_results/generator.h5")
 POOL = "--unpaired_limit=-1"
-PARTS = ["seeds", "pairs", "pool", "ablation", "length", "precision", "noise"]
+BASELINES = {"care": "CARE_results", "cyclegan": "CycleGAN_results"}
+PARTS = ["seeds", "pairs", "pool", "unpaired", "ablation", "length", "precision", "noise"]
 
 
 class Cell(NamedTuple):
@@ -69,6 +71,11 @@ def care(**options):
     return Cell("CARE", ("train_baseline.py", "--method=care", f"--num_iters={CARE}"), average=1, **options)
 
 
+def cyclegan(iterations, **options):
+    words = ("benchmarks/reduced_cyclegan.py", "--method=cyclegan", f"--num_iters={iterations}")
+    return Cell(f"CycleGAN, a quarter of its filters, {iterations} iterations", words, average=1, **options)
+
+
 def cells_of(part):
     """The trainings of a part, in the order in which they run."""
     if part == "seeds":
@@ -81,6 +88,9 @@ def cells_of(part):
         rows = [with_cin(f"{label}{', pool' * bool(flags)}", cin, flags) for cin, label, flags in kinds]
         flags = ("--alpha=1", POOL)
         return [tuned(), *rows, with_cin("tuned, no pairs, pool", flags=flags, iterations=UNPAIRED)]
+    if part == "unpaired":
+        rows = [cyclegan(n) for n in (1500, 3000)]
+        return [*rows, with_cin("tuned, no pairs", flags=("--alpha=1",), iterations=UNPAIRED)]
     if part == "pairs":
         return [row(limit=limit) for limit in (10, -1, 3, 1, 30) for row in (tuned, with_cin, care)]
     if part == "length":
@@ -116,12 +126,12 @@ def score(cell, args):
     words = list(cell.words)
     if cell.cin:
         words = [word.format(cin=defect_generator(cell, args, shared, name)) for word in words]
-    is_care = "--method=care" in words
-    results = "CARE_results" if is_care else "Microscopy_cGAN_results" + "_CIN_augm" * bool(cell.cin)
+    baseline = next((folder for method, folder in BASELINES.items() if f"--method={method}" in words), None)
+    results = baseline or "Microscopy_cGAN_results" + "_CIN_augm" * bool(cell.cin)
     tag = "".join(c if c.isalnum() else "_" for c in " ".join(cell.words[1:]).replace("{cin}", f"{{{cell.cin}}}"))
     run = run_once([*words, *shared], args.dir / "runs" / f"{tag}_{name}", results)
     tasks, _ = load_tasks(data, None, cell.limit, None, 0, cell.seed)
-    return {task.name: generator_scores(cell, task, run / task.name if is_care else run) for task in tasks}
+    return {task.name: generator_scores(cell, task, run / task.name if baseline else run) for task in tasks}
 
 
 def defect_generator(cell, args, shared, name):
