@@ -19,8 +19,8 @@ class OneLineParser(argparse.ArgumentParser):
         description: the script's docstring, shown as it is.
     """
 
-    def __init__(self, description: str, formatter_class: type = argparse.RawDescriptionHelpFormatter):
-        super().__init__(description=description, formatter_class=formatter_class)
+    def __init__(self, description: str):
+        super().__init__(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
 
     def error(self, message: str) -> NoReturn:
         print(f"error: {message} (see --help)", file=sys.stderr)
@@ -35,16 +35,17 @@ def boolean(text: str) -> bool:
     return names[text.lower()]
 
 
-def integer(minimum: int, also: tuple[int, ...] = ()) -> Callable[[str], int]:
-    """A parser of whole numbers that are at least `minimum`, or one of `also`."""
+def integer(minimum: int, also: tuple[int, ...] = (), maximum: int = 2**63 - 1) -> Callable[[str], int]:
+    """A parser of whole numbers from `minimum` to `maximum`, or one of `also`."""
 
     def parse(text):
         try:
             value = int(text)
         except ValueError:
             value = None
-        if value is None or (value < minimum and value not in also):
+        if value is None or (not minimum <= value <= maximum and value not in also):
             extra = "".join(f" or {other}" for other in also)
+            extra += f" and at most {maximum}" if value is not None and value > maximum else ""
             raise argparse.ArgumentTypeError(f"expected a whole number of at least {minimum}{extra}, received {text!r}")
         return value
 
@@ -127,7 +128,12 @@ def _add_run(add):
     kinds = ["float32", "bfloat16", "float16"]
     add("--precision", choices=kinds, default="float32", help="of the networks (default: float32)")
     add("--vgg_weights", default="imagenet", metavar="imagenet|auto|random|PATH.h5", help="filters of content losses")
-    add("--seed", type=integer(0), default=42, help="of the split, the batches and the networks (default: 42)")
+    add(
+        "--seed",
+        type=integer(0, maximum=2**32 - 1),
+        default=42,
+        help="of the split, the batches and the networks (default: 42)",
+    )
     add("--save_every", type=integer(1), default=500, help="iterations between checkpoints (default: 500)")
     add("--keep_checkpoints", type=integer(1, (-1,)), default=2, help="of the last ones (default: 2); -1 is all")
     add("--eval_every", type=integer(1), default=500, help="iterations between evaluations (default: 500)")
@@ -136,6 +142,11 @@ def _add_run(add):
     add("--deterministic", action="store_true", help="same result every time on a GPU too (slower); a CPU always is")
     add("--resume", action="store_true", help="go on from the last checkpoint of the results folder")
     add("--overwrite", action="store_true", help="start anew; an earlier results folder is renamed, not deleted")
+
+
+def given(args: argparse.Namespace, parser: argparse.ArgumentParser) -> list[str]:
+    """Names of the parsed arguments that are not the parser's defaults, sorted; ask before `complete`."""
+    return sorted(name for name, value in vars(args).items() if value != parser.get_default(name))
 
 
 def complete(args: argparse.Namespace) -> argparse.Namespace:

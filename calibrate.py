@@ -38,7 +38,11 @@ def make_parser() -> argparse.ArgumentParser:
     add("--ground_truth", type=Path, required=True, help="their clean partners")
     add("--output", type=Path, required=True, help="JSON file to write")
     add("--task", help="the defect type; needed by recipe paper")
-    add("--uncertainty", type=integer(2), default=8, help="passes, as in restore.py (default: 8)")
+    add(
+        "--uncertainty",
+        type=integer(2),
+        help="passes, as in restore.py (default: 8, or the 4 flips that a task allows)",
+    )
     add("--limit", type=integer(1), default=50, help="images to use (default: 50)")
     return parser
 
@@ -53,9 +57,10 @@ def main(args: argparse.Namespace) -> int:
     if args.output.exists():
         raise InputError(f"{args.output} exists; choose another --output")
     apply, dropout = load_uncertain(args.generator_path)
-    deviations, errors = measure(apply, dropout, x, y, task, args.uncertainty)
     import trust
 
+    most = trust.most_passes(apply, dropout, task)
+    deviations, errors = measure(apply, dropout, x, y, task, args.uncertainty or min(8, most))
     calibration = trust.fit_calibration(deviations, errors)
     covered = coverage(calibration, deviations, errors)
     write_text(args.output, json.dumps({**calibration._asdict(), "images": len(x), "covered": covered}) + "\n")
@@ -95,11 +100,12 @@ def measure(
     y is put on x's scale by a straight line first, as the affine metric does: what is left was restored wrongly.
     """
     import trust
+    from inference import OVERLAP, TILE
 
     deviations, errors = [], []
     for image, truth in zip(x, y, strict=True):
         span = trust.image_span(image)
-        outputs = trust.passes(apply, dropout, image, task, count, None, 64)
+        outputs = trust.passes(apply, dropout, image, task, count, TILE, OVERLAP)
         mean = outputs.mean(axis=0)
         gain, offset = np.polyfit(truth.ravel(), mean.ravel(), 1)
         deviations.append((trust.disagreement(outputs) / span).ravel())

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -123,12 +124,17 @@ class Agreement:
 
 @contextmanager
 def failures_told(strategy: tf.distribute.Strategy) -> Iterator[None]:
-    """Turn what TensorFlow raises when another worker is gone into one line that says how to go on."""
+    """Turn what TensorFlow raises for lost workers, broken data and full memory into one line that says what to do."""
     import tensorflow as tf
 
     try:
         yield
     except tf.errors.OpError as failure:
+        told = re.search(r"InputError: (.+)", str(failure))  # raised while batches were made
+        if told:
+            raise InputError(told[1]) from failure
+        if isinstance(failure, tf.errors.ResourceExhaustedError):
+            raise InputError(f"the device's memory is full ({_first_line(failure)}); lower --batch_size") from failure
         if strategy.cluster_resolver is None:
             raise
         raise InputError(

@@ -122,6 +122,8 @@ def load_tasks(
     if not data_dir.is_dir():
         raise InputError(f"--data_dir={data_dir}: no such folder")
     names = names or _all_task_names(data_dir)
+    if len(set(names)) < len(names) or any(Path(name).name != name for name in names):
+        raise InputError(f"--tasks={','.join(names)}: expected different names of pair sets in {data_dir}")
     tasks, notices = [], []
     for name in names:
         arrays = {kind: _load_array(data_dir / f"{name}_{kind}.npy") for kind in ("X", "Y")}

@@ -30,6 +30,7 @@ TRAININGS = [
     ("train_cGAN.py", "--num_iters=600", "--max_seconds=300", "--cin_augment=True"),
 ]
 GENERATORS = {"without CIN-GAN": "Microscopy_cGAN_results", "with CIN-GAN": "Microscopy_cGAN_results_CIN_augm"}
+MADE = (CIN, *GENERATORS.values(), "before_after.png")
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -43,6 +44,8 @@ def main(args: argparse.Namespace) -> int:
     """Run the demonstration; returns the exit code."""
     began = time.monotonic()
     if args.dir.exists():
+        if any(path.name not in MADE for path in args.dir.iterdir() if not path.name.startswith(".")):
+            raise InputError(f"--dir={args.dir} holds other things than the demonstration's; choose a new folder")
         kept = args.dir.with_name(f"{args.dir.name}.{time.strftime('%Y%m%d-%H%M%S')}")
         args.dir.rename(kept)
         print(f"note: the earlier results are now {kept}")

@@ -80,7 +80,8 @@ def start_tensorflow(
     with quiet_libraries():
         import tensorflow as tf
 
-        gpus = tf.config.list_physical_devices("GPU")
+        # What this process has chosen before stays: TensorFlow cannot change it.
+        gpus = (tf.config.get_visible_devices if num_gpu is None else tf.config.list_physical_devices)("GPU")
         count = len(gpus[:most]) if num_gpu is None else num_gpu
         if count > max(len(gpus), 1):
             raise InputError(f"--num_gpu={num_gpu}: {len(gpus)} GPUs are visible; ask for that many, or 0 for the CPU")

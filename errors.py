@@ -13,11 +13,17 @@ class InputError(ValueError):
 
 
 def run_script(main: Callable[[argparse.Namespace], int], args: argparse.Namespace) -> NoReturn:
-    """Run a script's main(args) and exit: its own code, or 2 and one line `error: ...` for what a user can mend."""
+    """Run a script's main(args) and exit: its own code, or 2 and one line `error: ...` for what a user can mend.
+
+    Ctrl-C where nothing else handles it ends with one line too, and 130.
+    """
     try:
         code = main(args)
     except (InputError, OSError, MemoryError) as failure:
         message = " ".join((str(failure) or type(failure).__name__).split())
         print(f"error: {message}", file=sys.stderr)
         code = 2
+    except KeyboardInterrupt:
+        print("error: interrupted", file=sys.stderr)
+        code = 130
     sys.exit(code)

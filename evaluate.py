@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 def make_parser() -> OneLineParser:
     """The script's arguments."""
-    parser = OneLineParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = OneLineParser(__doc__)
     add = parser.add_argument
     add("run_folder", type=Path, help="results folder of train_cGAN.py, or of a task of train_baseline.py")
     add("--x", type=Path, required=True, help="defective images that were set aside: file or folder")
@@ -53,7 +53,7 @@ def main(args: argparse.Namespace) -> int:
     run, record = RunFolder(args.run_folder), read_args(args.run_folder)
     args.generator_path = run / "generator.h5"
     metadata = read_metadata(args.generator_path)
-    if metadata.script == "CIN-GAN":
+    if metadata.makes_defects:
         raise InputError(f"{args.generator_path} makes defects; expected a run that restores")
     task = check_task(args, metadata)
     if not run.checkpoints():
@@ -103,7 +103,7 @@ def score_checkpoints(
             continue
         check_network(path, weights, now)
         model.set_weights(weights)
-        rows.append(_row(path, mean_scores([apply(image, task, tile=512) for image in x], y)))
+        rows.append(_row(path, mean_scores([apply(image, task) for image in x], y)))
         if all(map(np.array_equal, weights, now)):
             standing = rows[-1]["iteration"]
     if not rows:

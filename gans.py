@@ -109,7 +109,7 @@ class Method:
             penalty = losses.gradient_penalty(score, real, generated, epsilon)
             loss = self._scaled("critic", (critic_loss + GP_WEIGHT * penalty) / self.replicas)
         self._update("critic", tape.gradient(loss, self.networks["critic"].trainable_variables))
-        return {"critic": critic_loss, "gradient_penalty": penalty}
+        return {"critic": critic_loss, "penalty": penalty}
 
     def _vgg(self, images):
         return [tf.cast(f, tf.float32) for f in self.features(losses.gray_to_rgb(images), training=False)]

@@ -38,8 +38,8 @@ def generate_pairs(path: Path, tasks: list[Task], seed: int) -> dict[str, tuple[
     pairs = {}
     with progress_bar(total=sum(map(len, plans.values())), desc="generating pairs", unit="image") as bar:
         for task in tasks:
-            ys = [task.unpaired_y[row] for row, _ in plans[task.name]]
-            xs = []
+            clean = {row: task.unpaired_y[row] for row, draw in plans[task.name] if draw == 0}
+            xs, ys = [], [clean[row] for row, _ in plans[task.name]]
             for y, (_, draw) in zip(ys, plans[task.name], strict=True):
                 xs.append(applier(y, task.name, draw=draw))
                 bar.update()

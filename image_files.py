@@ -56,7 +56,8 @@ def find_images(path: str | Path) -> list[Path]:
         return [path]
     if not path.is_dir():
         raise InputError(f"{path}: no such file or folder")
-    found = sorted(file for file in path.iterdir() if file.suffix.lower() in SUFFIXES)
+    files = (file for file in path.iterdir() if file.suffix.lower() in SUFFIXES and not file.name.startswith("."))
+    found = sorted(file for file in files if file.is_file())
     if not found:
         raise InputError(f"{path}: holds no image; expected files ending in {', '.join(SUFFIXES)}")
     return found

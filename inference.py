@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import keras
 
 STREAM_NOISE = 1234
+TILE, OVERLAP = 512, 64  # pixels; larger images would fill the memory
 
 
 class Applier:
@@ -35,8 +36,8 @@ class Applier:
         image: np.ndarray,
         task: str | None,
         draw: int = 0,
-        tile: int | None = None,
-        overlap: int = 64,
+        tile: int | None = TILE,
+        overlap: int = OVERLAP,
         average: int = 1,
     ) -> np.ndarray:
         """Apply the generator to one raw image.
@@ -89,20 +90,28 @@ class Applier:
         # Padded once and cut at multiples: tiles then meet the network's strides where the whole image would.
         multiple, margin = self.metadata.size_multiple, self.metadata.margin
         padded = pad_to_multiple(np.pad(image, margin, mode="symmetric") if margin else image, multiple)
+        channels = self._with_noise(padded, draw)
         if tile is None or max(padded.shape) <= tile:
-            output = self._predict(padded, task, draw)
+            output = self._predict(channels, task)
         else:
             tile, overlap = (max(size // multiple, 1) * multiple if size else 0 for size in (tile, overlap))
-            output = blend_tiles(padded, lambda part: self._predict(part, task, draw), tile, overlap, multiple)
+            output = blend_tiles(channels, lambda part: self._predict(part, task), tile, overlap, multiple)
         return output[margin : margin + image.shape[0], margin : margin + image.shape[1]]
 
-    def _predict(self, image, task, draw):
-        inputs = [image[None, ..., None]]
+    def _with_noise(self, image, draw):
+        """(H, W, 1 + noise channels): the noise is drawn for the whole image, so that no two tiles share it."""
+        if not self.metadata.noise_channels:
+            return image[..., None]
+        rng = np.random.default_rng([self.seed, STREAM_NOISE, draw, *image.shape])
+        noise = rng.standard_normal((*image.shape, self.metadata.noise_channels), np.float32)
+        return np.concatenate([image[..., None], noise], axis=-1)
+
+    def _predict(self, channels, task):
+        inputs = [channels[None, ..., :1]]
         if self.makes_defects:
             inputs.append(np.array([[self.metadata.tasks.index(task)]], np.int32))
         if self.metadata.noise_channels:
-            rng = np.random.default_rng([self.seed, STREAM_NOISE, draw, *image.shape])
-            inputs.append(rng.standard_normal((1, *image.shape, self.metadata.noise_channels), np.float32))
+            inputs.append(channels[None, ..., 1:])
         output = self.model(inputs if len(inputs) > 1 else inputs[0], training=False)
         return np.asarray(output)[0, ..., 0].astype(np.float32)
 
@@ -196,15 +205,15 @@ def tile_weights(start: int, tile: int, size: int, overlap: int) -> np.ndarray:
 def blend_tiles(
     image: np.ndarray, function: Callable[[np.ndarray], np.ndarray], tile: int, overlap: int, multiple: int
 ) -> np.ndarray:
-    """Apply `function` to overlapping tiles of an (H, W) image and blend the results, so that no seam shows.
+    """Apply `function` to overlapping tiles of an (H, W, C) image and blend the (H, W) results, without a seam.
 
     Raises:
         InputError: the overlap is not smaller than half a tile.
     """
     if not 0 <= overlap <= tile // 2:
         raise InputError(f"--overlap={overlap}: expected 0 to half of --tile={tile}")
-    total, axes = np.zeros(image.shape, np.float32), []
-    for size in image.shape:
+    total, axes = np.zeros(image.shape[:2], np.float32), []
+    for size in total.shape:
         starts, length = tile_grid(size, tile, overlap, multiple)
         weights = [tile_weights(start, length, size, overlap) for start in starts]
         # Overlaps may be wider where the last tile is moved to the end: their weights are made to sum to 1.

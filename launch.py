@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import zlib
 from collections.abc import Callable
 from contextlib import nullcontext
 from typing import TYPE_CHECKING
@@ -113,6 +114,11 @@ def load_features(weights: str) -> keras.Model:
     return features
 
 
+def fingerprint(tasks: list[Task]) -> dict[str, list[int]]:
+    """What tells a task's training images from others: {name: [pairs, height, width, CRC-32 of the first x]}."""
+    return {task.name: [len(task.train_x), *task.shape, zlib.crc32(task.train_x[0].tobytes())] for task in tasks}
+
+
 class Training:
     """One training and its results folder: where it starts, what is saved, what happens when it diverges.
 
@@ -134,22 +140,22 @@ class Training:
         self.chief = cluster.is_chief(strategy)
         self.start, self.seconds, self.rollbacks = 0, 0.0, 0
         state = {key: getattr(args, key) for key in FIXED_BY_RESUME if hasattr(args, key)}
-        self.state = {**json_values(state), "tasks": evaluator.metadata.tasks}
+        self.state = {**json_values(state), "tasks": evaluator.metadata.tasks, "data": fingerprint(evaluator.tasks)}
         if has_schedule:
             self.state["num_iters"] = args.num_iters
 
-    def run(self, batches: Callable[[int], dict], parser: argparse.ArgumentParser) -> int:
+    def run(self, batches: Callable[[int], dict], given: list[str]) -> int:
         """Train, evaluate and save until the end; print where the generator is.
 
         Args:
             batches: callable from the iteration to the global batch.
-            parser: the one that parsed `args`; args.json marks what is not its default.
+            given: names of the arguments that are not their defaults, for args.json.
 
         Returns:
             The script's exit code.
         """
         with self.folder.locked() if self.chief else nullcontext(), cluster.failures_told(self.strategy):
-            self._prepare(parser)
+            self._prepare(given)
             done, code = self._train(batches)
             if self.chief:
                 write_report(self.folder.path)
@@ -169,8 +175,10 @@ class Training:
         print(f"  python restore.py --generator_path={generator} --input=IMAGE.tif --output=RESULT.tif{flag}")
         sys.stdout.flush()
 
-    def _prepare(self, parser):
+    def _prepare(self, given):
         """Make the folder, or load its last checkpoint. Workers other than the chief write nothing."""
+        if self.chief:  # Looked at again, now that nobody else can write to it.
+            self.folder.check(self.args.resume, self.args.overwrite, probe_lock=False)
         notice = self.folder.create(self.args.resume, self.args.overwrite) if self.chief else None
         if notice:
             print(f"note: {notice}")
@@ -179,7 +187,7 @@ class Training:
         elif self.args.on_divergence == "rollback" and self.chief:
             self.folder.save_checkpoint(0, self.gan.variables(), self.state)
         if self.chief:
-            self.folder.write_args(self.args, {name: parser.get_default(name) for name in vars(self.args)})
+            self.folder.write_args(self.args, given)
 
     def _load(self):
         with self.strategy.scope():
@@ -203,7 +211,8 @@ class Training:
         while True:
             batches.seed = self.args.seed + REDRAW * self.rollbacks
             try:
-                loop = Loop(self.gan, batches, self.strategy, self.args, evaluate, self._save)
+                evaluated = self.start if self.start == self.folder.evaluated() else None
+                loop = Loop(self.gan, batches, self.strategy, self.args, evaluate, self._save, evaluated)
                 return loop.run(self.start, self.seconds)
             except DivergenceError as failure:
                 if self.args.on_divergence == "stop" or self.rollbacks == MOST_ROLLBACKS:

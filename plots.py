@@ -67,15 +67,18 @@ def save_before_after(path: Path, rows: list) -> None:
 def save_loss_curves(path: Path, rows: list[dict]) -> None:
     """Save the losses and the PSNR of each task over the iterations, from the rows of log.csv."""
     iterations = [int(row["iteration"]) for row in rows]
-    scores = [key for key in rows[-1] if key.startswith("affine_psnr_")]
+    columns = dict.fromkeys(key for row in rows for key in row)
+    scores = [key for key in columns if key.startswith("affine_psnr_")]
     other = ("affine_", "paper_", "noise_ratio_", "gradient_")
-    losses = [key for key in rows[-1] if not key.startswith(other) and key not in ("iteration", "seconds")]
+    losses = [key for key in columns if not key.startswith(other) and key not in ("iteration", "seconds")]
     figure = Figure(figsize=(9, 3.2), layout="constrained")
     for axes, keys, label in zip(figure.subplots(1, 2), (losses, scores), ("loss", "PSNR (affine), dB"), strict=True):
         for key in keys:
-            axes.plot(iterations, [float(row[key]) for row in rows], marker=".", label=key.split("_")[-1])
+            values = [float(row.get(key) or "nan") for row in rows]
+            axes.plot(iterations, values, marker=".", label=key.removeprefix("affine_psnr_"))
         axes.set(xlabel="iteration", ylabel=label)
-        axes.legend(fontsize=7)
+        if keys:  # no loss is known of a run that was resumed at its end
+            axes.legend(fontsize=7)
         axes.grid(alpha=0.3)
     figure.axes[0].set_yscale("symlog", linthresh=0.01)
     _save(figure, path)

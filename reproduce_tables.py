@@ -131,7 +131,9 @@ def shared_flags(args: argparse.Namespace) -> list[str]:
     """Flags that every training gets."""
     keys = ("images_limit", "unpaired_limit", "eval_limit", "data_dir", "vgg_weights")
     flags = [f"--{key}={getattr(args, key)}" for key in keys if getattr(args, key) is not None]
-    return flags + [f"--{key}={','.join(getattr(args, key))}" for key in ("tasks", "no_rotate") if getattr(args, key)]
+    return flags + [
+        f"--{key}={','.join(getattr(args, key))}" for key in ("tasks", "no_rotate") if getattr(args, key) is not None
+    ]
 
 
 class Table:

@@ -17,6 +17,7 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Callable
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,7 +36,7 @@ DTYPES = ("float32", "uint8", "uint16")
 
 def make_parser() -> OneLineParser:
     """The script's arguments."""
-    parser = OneLineParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = OneLineParser(__doc__)
     add = parser.add_argument
     add("--generator_path", type=Path, required=True, help="generator.h5 of a training")
     add("--input", type=Path, required=True, help="a .npy, TIFF or PNG file, or a folder of them; or OME-Zarr")
@@ -63,11 +64,14 @@ def main(args: argparse.Namespace) -> int:
     """Restore with parsed arguments; returns the exit code."""
     metadata = read_metadata(args.generator_path)
     task = check_task(args, metadata)
+    if args.average == 8 and metadata.makes_defects:
+        raise InputError("--average=8 is for generators that restore: the mean of defects has less noise than one")
     if args.overlap > args.tile // 2:
         raise InputError(f"--overlap={args.overlap}: expected at most half of --tile={args.tile}")
     if args.input.suffix == ".zarr":
-        if args.uncertainty or args.check or args.ground_truth or args.axes:
-            raise InputError("--uncertainty, --check, --ground_truth and --axes are for image files, not for volumes")
+        for flag in ("uncertainty", "calibration", "check", "cin_generator_path", "ground_truth", "axes", "overwrite"):
+            if getattr(args, flag):
+                raise InputError(f"--{flag} is for image files, not for volumes; leave it out")
         from volumes import restore_volume
 
         return restore_volume(args, metadata, task)
@@ -80,16 +84,11 @@ def main(args: argparse.Namespace) -> int:
     apply = load_applier(args.generator_path, args.seed, args.precision)
     if args.average == 8 and task is None and metadata.no_rotate:
         print("note: without --task, averaging over the four flips alone (some tasks must not be turned)")
-    for source, target, truth in zip(_chain(first, images), targets, truths, strict=True):
+    for source, target, truth in zip(chain([first], images), targets, truths, strict=True):
         planes = restore_file(args, apply, task, source, target, truth)
         for report in reports:
             report(source, planes, target)
     return 0
-
-
-def _chain(first, rest):
-    yield first
-    yield from rest
 
 
 def check_task(args: argparse.Namespace, metadata: Metadata) -> str | None:
@@ -97,10 +96,10 @@ def check_task(args: argparse.Namespace, metadata: Metadata) -> str | None:
     known = ", ".join(metadata.tasks)
     if args.task is not None and args.task not in metadata.tasks:
         raise InputError(f"--task={args.task}: {args.generator_path} knows {known}")
-    needed = metadata.normalization.kind == "fixed"
-    if args.task is None and needed and len(metadata.tasks) > 1:
+    if args.task is None and metadata.needs_task:
         raise InputError(f"{args.generator_path} needs --task, one of {known}")
-    return metadata.tasks[0] if args.task is None and needed else args.task
+    is_fixed = metadata.normalization.kind == "fixed"
+    return metadata.tasks[0] if args.task is None and is_fixed else args.task
 
 
 def plan_outputs(args: argparse.Namespace, sources: list[Path]) -> list[Path]:
@@ -111,6 +110,8 @@ def plan_outputs(args: argparse.Namespace, sources: list[Path]) -> list[Path]:
         targets = [args.output / source.name for source in sources]
     else:
         name = args.output.suffix.lower() in SUFFIXES
+        if args.output.suffix and not name and not args.output.is_dir():
+            raise InputError(f"--output={args.output}: expected a name in {', '.join(SUFFIXES)}, or a folder")
         targets = [args.output if name else args.output / sources[0].name]
     inputs = [*sources, args.generator_path, *([args.ground_truth] if args.ground_truth else [])]
     taken = {path.resolve() for path in inputs}
@@ -139,8 +140,8 @@ def find_ground_truths(args: argparse.Namespace, sources: list[Path]) -> list[Pa
     """Paths of the clean images, one per source, or Nones."""
     if args.ground_truth is None:
         return [None] * len(sources)
-    if not args.input.is_dir():
-        return find_images(args.ground_truth)[:1]
+    if args.ground_truth.is_file() and not args.input.is_dir():
+        return find_images(args.ground_truth)
     truths = [args.ground_truth / source.name for source in sources]
     for truth in truths:
         if not truth.is_file():
@@ -182,7 +183,7 @@ def make_reports(args: argparse.Namespace, metadata: Metadata, task: str | None)
         raise InputError("--cin_generator_path belongs to --check; add it")
     if not (args.uncertainty or args.check):
         return []
-    if metadata.script == "CIN-GAN":
+    if metadata.makes_defects:
         raise InputError("--uncertainty and --check are for generators that restore")
     import trust_maps
     from devices import start_tensorflow

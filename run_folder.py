@@ -96,7 +96,8 @@ class RunFolder:
     @property
     def _lock_path(self):
         # Beside the folder, because --overwrite renames the folder.
-        return self.path.with_name(f".{self.path.name}.lock")
+        path = self.path.absolute()
+        return path.with_name(f".{path.name}.lock")
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -138,12 +139,11 @@ class RunFolder:
                 self.rows = list(csv.DictReader(file))
         return notice
 
-    def write_args(self, args: argparse.Namespace, defaults: Mapping) -> None:
-        """Save all arguments, which of them are not defaults, versions and the git commit as args.json."""
-        arguments = json_values(vars(args))
+    def write_args(self, args: argparse.Namespace, given: list[str]) -> None:
+        """Save all arguments, the names of those that are no defaults, versions and the git commit as args.json."""
         record = {
-            "arguments": arguments,
-            "not_default": sorted(key for key, value in arguments.items() if value != defaults.get(key)),
+            "arguments": json_values(vars(args)),
+            "not_default": given,
             "versions": {
                 "python": platform.python_version(),
                 **{name: version(name) for name in ("tensorflow", "keras", "numpy", "scikit-image")},
@@ -155,8 +155,9 @@ class RunFolder:
     def log(self, row: dict) -> None:
         """Add one row (a dict with "iteration") to log.csv; rows at or after its iteration are replaced."""
         self.rows = [old for old in self.rows if int(old["iteration"]) < row["iteration"]] + [row]
+        columns = dict.fromkeys(key for each in self.rows for key in each)
         with written_whole(self.path / "log.csv") as beside, open(beside, "w", newline="") as file:
-            writer = csv.DictWriter(file, fieldnames=list(row), restval="", extrasaction="ignore")
+            writer = csv.DictWriter(file, fieldnames=list(columns), restval="")
             writer.writeheader()
             writer.writerows(self.rows)
 
@@ -164,14 +165,17 @@ class RunFolder:
         """Paths of the whole checkpoints, oldest first."""
         return sorted((self.path / "checkpoints").glob("[0-9]*.npz"), key=lambda path: int(path.stem))
 
-    def finished(self, num_iters: int) -> bool:
-        """Whether a generator stands here after exactly that many iterations, and their evaluation was logged."""
+    def evaluated(self) -> int | None:
+        """Iteration of the last evaluation in log.csv; None where there is none."""
         try:
             with open(self.path / "log.csv", newline="") as file:
-                done = max(int(row["iteration"]) for row in csv.DictReader(file))
+                return max(int(row["iteration"]) for row in csv.DictReader(file))
         except (OSError, ValueError, KeyError):
-            return False
-        return done == num_iters and (self.path / "generator.h5").is_file()
+            return None
+
+    def finished(self, num_iters: int) -> bool:
+        """Whether a generator stands here after exactly that many iterations, and their evaluation was logged."""
+        return self.evaluated() == num_iters and (self.path / "generator.h5").is_file()
 
     def save_checkpoint(
         self, iteration: int, variables: dict[str, list], state: dict, seconds: float = 0.0, rollbacks: int = 0
@@ -204,7 +208,10 @@ class RunFolder:
         _check_same_state(path, json.loads(str(arrays["state"])), state)
         for name, group in variables.items():
             for i, variable in enumerate(group):
-                variable.assign(arrays[f"{name}/{i}"])
+                stored = arrays.get(f"{name}/{i}")
+                if stored is None or stored.shape != np.shape(variable):
+                    raise InputError(f"--resume: {path} is of another network ({name}/{i}); choose another --dir")
+                variable.assign(stored)
         return int(arrays["iteration"]), float(arrays["seconds"]), int(arrays["rollbacks"])
 
     def load_released(self, path: Path) -> list[np.ndarray] | None:

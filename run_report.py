@@ -32,7 +32,7 @@ SHOWN = 512  # pixels of an image's side
 
 def make_parser() -> OneLineParser:
     """The script's arguments."""
-    parser = OneLineParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = OneLineParser(__doc__)
     parser.add_argument("run_folder", type=Path, help="results folder of a training")
     return parser
 
@@ -252,6 +252,8 @@ def advice(folder: Path, record: dict, rows: list[dict], done: int, scores: dict
         command = f"python train_cGAN.py --recipe={given['recipe']}{data} \\\n"
         command += f"    --cin_augment=True --cin_generator_path={generator}"
         lines.append(f'Train a cGAN with its pairs: <code class="command">{html.escape(command)}</code>')
+    elif given.get("cin_augment") and given.get("alpha") == 1:
+        lines.append("It saw no pairs: PSNR and SSIM mean something only where its test images are pairs.")
     else:
         chosen = read_choice(folder)
         settled = chosen is not None and chosen["generator"] == chosen["best"]

@@ -45,6 +45,7 @@ def check_patch(patch: tuple[int, int], recipe: Recipe) -> None:
 def main(args: argparse.Namespace) -> int:
     """Train with parsed arguments; returns the exit code."""
     recipe = RECIPES[args.recipe]
+    given = arguments.given(args, make_parser())
     args = arguments.complete(args)
     args.n_critic = args.n_critic or N_CRITIC[args.recipe]
     run = launch.open_run(args, "CIN-GAN_results")
@@ -64,7 +65,7 @@ def main(args: argparse.Namespace) -> int:
         gan = gans.build_cin_gan(args, recipe, len(tasks), features)
     evaluator = Evaluator(tasks, make_metadata(args, recipe, tasks, normalization))
     training = launch.Training(args, run, strategy, gan, evaluator, recipe.cosine)
-    return training.run(batches, make_parser())
+    return training.run(batches, given)
 
 
 def make_metadata(

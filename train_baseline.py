@@ -25,8 +25,6 @@ from normalization import Normalization, OwnPercentileNormalization, fit_cgan, f
 from recipes import BASELINES, Baseline
 from run_folder import RunFolder
 
-N_CRITIC = 5
-
 
 def make_parser() -> argparse.ArgumentParser:
     """The script's arguments."""
@@ -34,7 +32,7 @@ def make_parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--method", choices=list(BASELINES), required=True, help="the method to train")
     add("--augment", action="store_true", help="care: our random crops, flips, turns and averaged weights")
-    add("--n_critic", type=arguments.integer(1), default=N_CRITIC, help="deblurgan: critic updates an iteration")
+    add("--n_critic", type=arguments.integer(1), default=5, help="deblurgan: critic updates an iteration")
     return parser
 
 
@@ -42,6 +40,7 @@ def main(args: argparse.Namespace) -> int:
     """Train every task with parsed arguments; returns the exit code."""
     baseline = BASELINES[args.method]
     check(args)
+    given = arguments.given(args, make_parser())
     args.batch_size = args.batch_size or baseline.batch_size
     tasks = launch.load_tasks(args)
     runs = [RunFolder(args.dir / baseline.folder / task.name, args.keep_checkpoints) for task in tasks]
@@ -56,7 +55,7 @@ def main(args: argparse.Namespace) -> int:
             continue
         print(f"--- {baseline.name}, {task.name}")
         task_args = argparse.Namespace(**{**vars(args), "resume": resume, "overwrite": overwrite})
-        code = train_task(task_args, baseline, task, run)
+        code = train_task(task_args, baseline, task, run, given)
         if code:
             return code
     return 0
@@ -93,7 +92,7 @@ def importable(name: str) -> bool:
     return importlib.util.find_spec(name) is not None
 
 
-def train_task(args: argparse.Namespace, baseline: Baseline, task: Task, run: RunFolder) -> int:
+def train_task(args: argparse.Namespace, baseline: Baseline, task: Task, run: RunFolder, given: list[str]) -> int:
     """Train the network of one task; returns the exit code."""
     patch = launch.choose_patch([task], baseline.patch, baseline)
     strategy = launch.start_devices(args, baseline.name, patch, baseline.gflop, most_gpus=1)
@@ -108,7 +107,7 @@ def train_task(args: argparse.Namespace, baseline: Baseline, task: Task, run: Ru
         method = baselines.BUILDERS[args.method](args, baseline, patch, features)
     metadata = Metadata(baseline.name, args.method, [task.name], normalization, args.no_rotate, baseline.size_multiple)
     training = launch.Training(args, run, strategy, method, Evaluator([task], metadata), baseline.linear)
-    code = training.run(make_batches(args, task, normalization, patch), make_parser())
+    code = training.run(make_batches(args, task, normalization, patch), given)
     # After the task and not before: it resets the precision too.
     keras.backend.clear_session()
     return code

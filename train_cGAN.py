@@ -37,6 +37,7 @@ def make_parser() -> argparse.ArgumentParser:
 def main(args: argparse.Namespace) -> int:
     """Train with parsed arguments; returns the exit code."""
     recipe = RECIPES[args.recipe]
+    given = arguments.given(args, make_parser())
     args = arguments.complete(args)
     run = launch.open_run(args, "Microscopy_cGAN_results" + ("_CIN_augm" if args.cin_augment else ""))
     tasks = launch.load_tasks(args)
@@ -54,7 +55,7 @@ def main(args: argparse.Namespace) -> int:
         gan = gans.build_cgan(args, recipe, features)
     metadata = Metadata("cGAN", args.recipe, names, batches.normalization, args.no_rotate, recipe.size_multiple)
     training = launch.Training(args, run, strategy, gan, Evaluator(tasks, metadata), recipe.cosine)
-    return training.run(batches, make_parser())
+    return training.run(batches, given)
 
 
 def make_batches(args: argparse.Namespace, tasks: list[Task], sampling: Sampling) -> PairBatches:

@@ -192,6 +192,7 @@ class Loop:
         limits: has num_iters, max_seconds, eval_every and save_every.
         evaluate: called with (finished iterations, mean losses, seconds of training alone).
         save: called with (finished iterations, seconds of training alone).
+        evaluated: the iteration to start from, if its evaluation stands in the log already.
     """
 
     def __init__(
@@ -202,11 +203,12 @@ class Loop:
         limits: argparse.Namespace,
         evaluate: Callable[[int, dict[str, float], float], None],
         save: Callable[[int, float], None],
+        evaluated: int | None = None,
     ):
         self.gan, self.batches, self.strategy, self.limits = gan, batches, strategy, limits
         self.evaluate, self.save = evaluate, save
         self.agreement, self.means = Agreement(strategy), LossMeans()
-        self.evaluated = self.saved = None
+        self.evaluated, self.saved = evaluated, None
 
     def run(self, start: int, trained: float) -> tuple[int, int]:
         """Train on from `start` finished iterations, which took `trained` seconds.
@@ -256,16 +258,17 @@ class Loop:
             return
         losses, seconds = self._checked(done, clock)
         with clock.stopped():
+            # Saved before it is evaluated: should that fail or be interrupted, the training is not lost, and what
+            # stands in the log is always on disk.
+            if saves or done == self.limits.num_iters:
+                self.save(done, seconds)
+                self.saved = done
             if evaluates:
                 self.evaluate(done, losses, seconds)
                 self.means, self.evaluated = LossMeans(), done
-            if saves:
-                self.save(done, seconds)
-                self.saved = done
 
     def _finish(self, done, clock, stop):
         losses, seconds = self._checked(done, clock)
-        # Saved before the last evaluation: should that fail or be interrupted, the training is not lost.
         if self.saved != done:
             self.save(done, seconds)
         if self.evaluated != done and not stop.number:

@@ -11,6 +11,7 @@ further from the mean of these than their deviation allows, the input does not s
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,6 +21,7 @@ from scipy.optimize import minimize
 
 from errors import InputError
 from inference import Applier, symmetries
+from normalization import HIGH_PERCENTILE, LOW_PERCENTILE
 
 DRAWS = 16  # of the noise, per image
 WINDOW = 7  # pixels over which contradictions and disagreements are gathered: single pixels are noise
@@ -42,7 +44,7 @@ class Calibration(NamedTuple):
 
 def image_span(image: np.ndarray) -> float:
     """The 99.8 percentile minus the 2 percentile of an image, in its units; 1 where they are equal."""
-    return float(np.subtract(*np.percentile(image, [99.8, 2]))) or 1.0
+    return float(np.subtract(*np.percentile(image, [HIGH_PERCENTILE, LOW_PERCENTILE]))) or 1.0
 
 
 def passes(
@@ -64,13 +66,24 @@ def passes(
         InputError: more passes than there are flips and turns, where the network has no dropout.
     """
     scales = apply.scales(image, task)
+    check_passes(apply, dropout, task, count)
     if dropout is not None:
         return np.stack([dropout.with_scales(image, scales, task, 0, tile, overlap, 1) for _ in range(count)])
     turned = symmetries(8, apply.may_rotate(task))
-    if count > len(turned):
-        raise InputError(f"--uncertainty={count}: without dropout there are {len(turned)} passes, flips and turns")
     outputs = [undo(apply.with_scales(turn(image), scales, task, 0, tile, overlap, 1)) for turn, undo in turned[:count]]
     return np.stack(outputs)
+
+
+def most_passes(apply: Applier, dropout: Applier | None, task: str | None) -> float:
+    """How many different passes there can be: any number with dropout, else the flips and turns of the task."""
+    return math.inf if dropout is not None else len(symmetries(8, apply.may_rotate(task)))
+
+
+def check_passes(apply: Applier, dropout: Applier | None, task: str | None, count: int) -> None:
+    """Raise InputError where there are fewer than `count` passes."""
+    most = most_passes(apply, dropout, task)
+    if count > most:
+        raise InputError(f"--uncertainty={count}: without dropout there are {most} passes, flips and turns")
 
 
 def disagreement(outputs: np.ndarray) -> np.ndarray:
@@ -109,8 +122,13 @@ def read_calibration(path: str | Path) -> Calibration:
 
 def made_again(apply_cin: Applier, y: np.ndarray, task: str) -> tuple[np.ndarray, np.ndarray]:
     """Mean and deviation, (H, W) each, of the defective images that CIN-GAN makes of y, in x's raw units."""
-    draws = np.stack([apply_cin(y, task, draw=draw) for draw in range(DRAWS)])
-    return draws.mean(axis=0), draws.std(axis=0, ddof=1)
+    mean, squares = np.zeros(y.shape), np.zeros(y.shape)
+    for draw in range(DRAWS):  # One at a time: sixteen large images need not be held at once.
+        x = apply_cin(y, task, draw=draw)
+        step = x - mean
+        mean += step / (draw + 1)
+        squares += step * (x - mean)
+    return mean, np.sqrt(squares / (DRAWS - 1))
 
 
 def contradiction(x: np.ndarray, mean: np.ndarray, deviation: np.ndarray) -> np.ndarray:

@@ -25,6 +25,7 @@ class UncertaintyReport:
     """
 
     def __init__(self, apply: Applier, dropout: Applier | None, args: argparse.Namespace, task: str | None):
+        trust.check_passes(apply, dropout, task, args.uncertainty)
         self.apply, self.dropout, self.args, self.task = apply, dropout, args, task
         self.calibration = trust.read_calibration(args.calibration) if args.calibration else None
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import http.client
 import os
 import threading
+import time
 import urllib.request
 from pathlib import Path
 
@@ -63,15 +65,16 @@ def _load_file(path):
     if not path.is_file():
         raise InputError(f"--vgg_weights={path}: no such file. " + HOW_TO_GO_ON.format(name=FILE_NAME))
     network = _build()
-    kernel = network.get_layer("block1_conv1").kernel
-    before = np.array(kernel)
+    kernels = {name: network.get_layer(name).kernel for name in (*STYLE_LAYERS, CONTENT_LAYER)}
+    before = {name: np.array(kernel) for name, kernel in kernels.items()}
     try:
         network.load_weights(str(path), by_name=True)
     except (OSError, ValueError, KeyError) as failure:
         raise InputError(f"--vgg_weights={path}: not a VGG16 weight file ({failure})") from failure
     # load_weights(by_name=True) passes over layers that it does not find without a word.
-    if np.array_equal(before, np.array(kernel)):
-        raise InputError(f"--vgg_weights={path}: holds no layer named block1_conv1; expected VGG16 in Keras' format")
+    missing = [name for name, kernel in kernels.items() if np.array_equal(before[name], np.array(kernel))]
+    if missing:
+        raise InputError(f"--vgg_weights={path}: holds no layer named {missing[0]}; expected VGG16 in Keras' format")
     return network
 
 
@@ -98,11 +101,11 @@ def _download(url, target, time_limit):
         outcome["failure"] = _fetch(url, target, connected)
         connected.set()
 
-    thread = threading.Thread(target=fetch, daemon=True)
+    began, thread = time.monotonic(), threading.Thread(target=fetch, daemon=True)
     thread.start()
     connected.wait(CONNECT_SECONDS)
     if connected.is_set():
-        thread.join(time_limit)
+        thread.join(None if time_limit is None else max(time_limit - (time.monotonic() - began), 0))
     return outcome["failure"] if not thread.is_alive() else f"no answer within {CONNECT_SECONDS} s"
 
 
@@ -118,7 +121,7 @@ def _fetch(url, target, connected):
             raise OSError("what came is not the expected file: its MD5 differs")
         part.write_bytes(content)
         os.replace(part, target)
-    except OSError as failure:
+    except (OSError, http.client.HTTPException) as failure:
         part.unlink(missing_ok=True)
         return str(failure)
     return None

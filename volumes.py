@@ -1,4 +1,4 @@
-"""Restoring OME-Zarr volumes and plates block by block: larger than memory, on local processes or a dask cluster.
+"""Restoring OME-Zarr volumes block by block: larger than memory, on local processes or a dask cluster.
 
 Every plane (the last two axes) is an image of its own, as in `restore.py`: normalised once as a whole, and restored in
 blocks that see their surroundings, so that blocks leave no seams. What is finished is kept in OUTPUT.partial; the same

@@ -3,7 +3,8 @@
     python benchmarks/fields.py --care=CARE_results --generator_path=Microscopy_cGAN_results/generator.h5 \
         --data_dir=REAL --output=fields.png
 
-Eight fields a task, evenly spread over the test rows. Gray, all four in the range of the ground truth's 0.5 to 99.5
+Eight fields a task, evenly spread over the test rows, each method as the tables score it: CARE in one pass, as its own
+library predicts, ours as the mean over flips and turns. Gray, all four in the range of the ground truth's 0.5 to 99.5
 percentiles, each restored image after the affine metric's straight line; the number is its affine PSNR in dB.
 """
 

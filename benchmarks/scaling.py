@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 from timing import ROOT, report
 
-ITERATIONS, EVERY = 60, 5
+ITERATIONS, EVERY = 100, 20
 
 
 def command(folder, *flags):

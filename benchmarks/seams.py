@@ -2,8 +2,8 @@
 
     python benchmarks/seams.py GENERATOR.h5 [OTHER.h5 ...] --image=IMAGE.npy
 
-The image is repeated, mirrored, up to 1024 x 1024 pixels. Differences are the largest and the mean one, in percent of
-the whole restoration's 0.1 to 99.9 percentile span, for several --tile and the default --overlap; then the largest
+The image is repeated, mirrored, or cut to 1024 x 1024 pixels. Differences are the largest and the mean one, in percent
+of the whole restoration's 0.1 to 99.9 percentile span, for several --tile and the default --overlap; then the largest
 distance at which a change of one pixel changes the output by more than 0.1 % of its change at the pixel itself.
 """
 
@@ -37,13 +37,13 @@ def sight(model):
 def main(args):
     start_tensorflow(None)
     plane = np.asarray(read_image(args.image).planes[0], np.float32)
-    image = np.pad(plane, [(0, SIDE - size) for size in plane.shape], mode="symmetric")
+    image = np.pad(plane, [(0, max(SIDE - size, 0)) for size in plane.shape], mode="symmetric")[:SIDE, :SIDE]
     print("| generator | tile | largest difference, % | mean difference, % | sees, pixels |\n|---|---|---|---|---|")
     for path in args.generators:
         model, metadata = load_generator(path)
         apply = Applier(lambda inputs, training, model=model: model.predict_on_batch(inputs), metadata)
         task = metadata.tasks[0] if args.task is None else args.task
-        whole = apply(image, task)
+        whole = apply(image, task, tile=None)
         span = np.subtract(*np.percentile(whole, [99.9, 0.1]))
         for tile in TILES:
             difference = 100 * np.abs(apply(image, task, tile=tile, overlap=min(64, tile // 2)) - whole) / span

@@ -38,7 +38,7 @@ def matrix_rate(dtype="float32", size=4096):
 
 
 def measured_alone(script, *flags):
-    """Run `script --alone ...` in a process of its own, so that its peak memory is its own; gives its last line."""
+    """Run a script in a process of its own, so that its peak memory is its own; gives its last line."""
     command = [sys.executable, script, *flags]
     done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "2"})
     if done.returncode:

@@ -25,8 +25,7 @@ from matplotlib import pyplot as plt
 import calibrate
 import trust
 from data_utils import load_tasks
-from devices import start_tensorflow
-from errors import run_script
+from errors import InputError, run_script
 from generator_files import load_generator, read_metadata
 from inference import Applier
 from restore import load_uncertain
@@ -40,7 +39,9 @@ BINS = 8
 
 
 def set_aside(folder, name, first, count=16):
-    """x and y of the training rows after the first ones."""
+    """x and y of the training rows after the first ones; without test files these would not be the rows after them."""
+    if not (folder / f"{name}_X_test.npy").is_file():
+        raise InputError(f"{folder} has no {name}_X_test.npy; what is set aside here needs test files")
     return (np.asarray(np.load(folder / f"{name}_{k}.npy")[first : first + count], np.float32) for k in "XY")
 
 
@@ -120,7 +121,6 @@ def draw_roc(axis, name, scores):
 
 
 def main(args):
-    start_tensorflow(0)
     apply, dropout = load_uncertain(args.generator_path)
     metadata, (cin, cin_metadata) = read_metadata(args.generator_path), load_generator(args.cin_generator_path)
     apply_cin = Applier(lambda inputs, training: cin.predict_on_batch(inputs), cin_metadata)

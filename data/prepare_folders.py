@@ -2,11 +2,12 @@
 
     python data/prepare_folders.py --x_dir=short_exposure --y_dir=long_exposure --name=Nuclei --output=my_data
     python train_cGAN.py --recipe=tuned --data_dir=my_data
+    python data/prepare_folders.py --x_dir=bad --y_dir=clean --unpaired --name=Nuclei --output=my_data
 
 Files are paired by name (suffixes may differ); .npy, TIFF and PNG, stacks too: every plane is an image. Images are cut
 into patches without overlap; those whose y is empty background are left out: patches whose 99.8 percentile does not
-stand out of the set's background (its 2 percentile) by a tenth of the set's range. Without --y_dir both sides of the
-pair are not known: train CIN-GAN on two unpaired sets instead (README, Data).
+stand out of the set's background (its 2 percentile) by a tenth of the set's range. With --unpaired the two folders show
+different fields: file names do not matter, each side is sifted by itself, and as many patches of either are kept.
 """
 
 import sys
@@ -28,7 +29,8 @@ def make_parser():
     parser = OneLineParser(__doc__)
     add = parser.add_argument
     add("--x_dir", type=Path, required=True, help="folder of defective images, or one file")
-    add("--y_dir", type=Path, required=True, help="folder of their clean partners, with the same file names")
+    add("--y_dir", type=Path, required=True, help="folder of their clean partners of the same names, or file")
+    add("--unpaired", action="store_true", help="x and y show different fields: for CIN-GAN, not for pairs")
     add("--name", required=True, help="name of the task: letters, digits and underscores")
     add("--output", type=Path, required=True, help="folder to write to")
     add("--patch", type=integer(32), default=128, help="height and width of the patches in pixels (default: 128)")
@@ -73,10 +75,41 @@ def cut_pair(x_path, y_path, patch, axes=None):
     return [np.concatenate([cut(plane, patch) for plane in planes]) for planes in (x, y)]
 
 
+def cut_alone(folder, patch, axes=None):
+    """Patches of all planes of all files of a folder, in the files' order."""
+    parts = []
+    for file in (read_image(path, axes) for path in find_images(folder)):
+        print(f"{file.path}: {file.describe()}")
+        if min(file.planes.shape[1:]) < patch:
+            height, width = file.planes.shape[1:]
+            raise InputError(f"{file.path}: {height} x {width} pixels are less than --patch={patch}")
+        parts += [cut(plane, patch) for plane in file.planes]
+    return np.concatenate(parts)
+
+
 def not_empty(y):
     """Which patches show more than background, (N,) bool."""
     low, high = np.percentile(y, [2, 99.8])
     return np.percentile(y, 99.8, axis=(1, 2)) - low >= BACKGROUND * (high - low)
+
+
+def make_pairs(args):
+    """Patches x and y of the same fields, and which of them to keep."""
+    files = pair_files(args.x_dir, args.y_dir)
+    x, y = (
+        np.concatenate(parts) for parts in zip(*(cut_pair(*pair, args.patch, args.axes) for pair in files), strict=True)
+    )
+    kept = np.ones(len(y), bool) if args.keep_empty else not_empty(y)
+    return x[kept], y[kept], np.count_nonzero(~kept)
+
+
+def make_unpaired(args):
+    """As many patches x as y, of different fields, spread evenly over those that show something."""
+    sides = [cut_alone(folder, args.patch, args.axes) for folder in (args.x_dir, args.y_dir)]
+    shown = sides if args.keep_empty else [side[not_empty(side)] for side in sides]
+    count = min(map(len, shown))
+    x, y = (side[np.linspace(0, len(side) - 1, count).astype(int)] for side in shown)
+    return x, y, sum(map(len, sides)) - sum(map(len, shown))
 
 
 def main(args):
@@ -87,16 +120,12 @@ def main(args):
     for target in targets.values():
         if target.exists():
             raise InputError(f"{target} exists; choose another --output or --name")
-    files = pair_files(args.x_dir, args.y_dir)
-    x, y = (
-        np.concatenate(parts) for parts in zip(*(cut_pair(*pair, args.patch, args.axes) for pair in files), strict=True)
-    )
-    kept = np.ones(len(y), bool) if args.keep_empty else not_empty(y)
+    x, y, empty = (make_unpaired if args.unpaired else make_pairs)(args)
     for kind, patches in (("X", x), ("Y", y)):
         with written_whole(targets[kind]) as beside:
-            np.save(beside, patches[kept])
-    empty = f"; {np.count_nonzero(~kept)} of empty background left out" if not kept.all() else ""
-    print(f"{targets['X']}, {targets['Y']}: {np.count_nonzero(kept)} pairs from {len(files)} files{empty}")
+            np.save(beside, patches)
+    what = f"{len(y)} {'images of each kind' if args.unpaired else 'pairs'} from {len(find_images(args.x_dir))} files"
+    print(f"{targets['X']}, {targets['Y']}: {what}{f'; {empty} of empty background left out' if empty else ''}")
     return 0
 
 

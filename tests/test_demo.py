@@ -58,9 +58,16 @@ def test_the_whole_path(trainings, tmp_path, capsys):
 
 def test_earlier_results_are_kept(trainings, tmp_path):
     (tmp_path / "demo").mkdir()
-    (tmp_path / "demo" / "mine.txt").touch()
+    (tmp_path / "demo" / "before_after.png").touch()
     run(tmp_path / "demo")
-    assert len(list(tmp_path.glob("demo.*/mine.txt"))) == 1
+    assert len(list(tmp_path.glob("demo.*/before_after.png"))) == 1
+
+
+def test_a_folder_of_the_users_is_left_alone(trainings, tmp_path):
+    (tmp_path / "mine.txt").touch()
+    with pytest.raises(InputError, match="holds other things"):
+        run(tmp_path)
+    assert not trainings.commands and list(tmp_path.iterdir()) == [tmp_path / "mine.txt"]
 
 
 def test_a_training_that_fails_ends_it(trainings, tmp_path):

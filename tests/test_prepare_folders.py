@@ -106,3 +106,14 @@ def test_mistakes_are_told_and_write_nothing(folders, spoil, flags, message):
     with pytest.raises(InputError, match=message):
         run(folders, *flags)
     assert not (folders / "set").exists()
+
+
+def test_unpaired_sides_are_cut_and_sifted_by_themselves(folders, capsys):
+    """File names differ; y has one file less, so that as many patches of x are kept, spread over all of its own."""
+    (folders / "y/stack.tif").rename(folders / "y/other.tif")
+    (folders / "y/single.tif").unlink()
+    assert run(folders, "--unpaired") == 0
+    x, y = (np.load(folders / f"set/Mine_{kind}.npy") for kind in "XY")
+    assert x.shape == y.shape == (8, 32, 32)
+    assert "8 images of each kind from 2 files; 20 of empty background left out" in capsys.readouterr().out
+    assert x.min() >= 100 and y.std(axis=(1, 2)).min() > 100

@@ -12,7 +12,7 @@ import models
 import restore
 from errors import InputError
 from generator_files import Metadata, save_generator
-from image_files import read_image, write_image
+from image_files import find_images, read_image, write_image
 from normalization import FixedNormalization, PercentileNormalization
 
 RNG = np.random.default_rng(0)
@@ -281,11 +281,14 @@ def mistakes(folder):
         "colour": (["--input=rgb.tif", "--output=r.tif"], "colour image"),
         "itself": (["--input=x.npy", "--output=x.npy", "--overwrite"], "would overwrite the input"),
         "exists": (["--input=x.npy", "--output=there.npy"], "exists"),
+        "suffix": (["--input=x.npy", "--output=r.jpg"], "expected a name in .npy"),
+        "passes": (["--input=x.npy", "--output=r.npy", "--uncertainty=9"], "there are 8 passes"),
+        "truth": (["--input=x.npy", "--output=r.npy", "--ground_truth=."], "would overwrite the input"),
         "overlap": (["--input=x.npy", "--output=r.npy", "--tile=64", "--overlap=40"], "at most half"),
     }
 
 
-@pytest.mark.parametrize("mistake", "task missing nan damaged colour itself exists overlap".split())
+@pytest.mark.parametrize("mistake", "task missing nan damaged colour itself exists overlap suffix passes truth".split())
 def test_mistakes_are_named_and_nothing_is_touched(mistake, generator, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     flags, message = mistakes(tmp_path)[mistake]
@@ -325,3 +328,41 @@ def test_png_is_read_and_written_in_whole_numbers_only(tmp_path, generator):
     with pytest.raises(InputError, match="PNG holds no float32"):
         run(generator, f"--input={tmp_path}/x.png", f"--output={tmp_path}/s.png")
     assert run(generator, f"--input={tmp_path}/x.png", f"--output={tmp_path}/s.tif") == 0
+
+
+def test_noise_does_not_repeat_from_tile_to_tile():
+    """Drawn once for the whole image: a network that sees one pixel at a time gives the same with and without tiles."""
+    image, task, noise = keras.Input((None, None, 1)), keras.Input((1,), dtype="int32"), keras.Input((None, None, 1))
+    model = keras.Model([image, task, noise], keras.layers.Add()([image, noise]))
+    apply = inference.Applier(model, metadata(PAPER, "CIN-GAN", noise_channels=1))
+    clean = np.full((128, 160), 1000.0)
+    whole, tiled = (apply(clean, "A", tile=tile, overlap=0) for tile in (None, 64))
+    assert np.allclose(whole, tiled, atol=1e-3)
+    assert abs(np.corrcoef(tiled[:64, :64].ravel(), tiled[64:, :64].ravel())[0, 1]) < 0.1
+
+
+def test_defects_are_not_averaged(tmp_path):
+    model = models.tuned_cin_generator(1)
+    save_generator(model, tmp_path / "cin.h5", metadata(PAPER, "CIN-GAN", noise_channels=1))
+    with pytest.raises(InputError, match="less noise than one"):
+        run(tmp_path / "cin.h5", "--task=A", "--average=8", "--input=x.npy", "--output=r.npy")
+
+
+def test_one_image_finds_its_partner_in_a_folder(generator, tmp_path, capsys):
+    (tmp_path / "y").mkdir()
+    for name in "ab":
+        np.save(tmp_path / f"{name}.npy", RNG.random((16, 16)) * 100)
+        np.save(tmp_path / "y" / f"{name}.npy", np.load(tmp_path / f"{name}.npy"))
+    flags = (f"--output={tmp_path / 'r'}", f"--ground_truth={tmp_path / 'y'}")
+    run(generator, f"--input={tmp_path / 'b.npy'}", *flags)
+    assert "paper inf dB / 1.000" in capsys.readouterr().out
+    np.save(tmp_path / "c.npy", RNG.random((16, 16)))
+    with pytest.raises(InputError, match=r"c\.npy is missing"):
+        run(generator, f"--input={tmp_path / 'c.npy'}", *flags)
+
+
+def test_hidden_files_are_no_images(tmp_path):
+    np.save(tmp_path / "a.npy", np.zeros((16, 16)))
+    (tmp_path / "._a.tif").write_bytes(b"resource fork")
+    (tmp_path / "folder.tif").mkdir()
+    assert find_images(tmp_path) == [tmp_path / "a.npy"]

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from errors import InputError
+from plots import save_loss_curves
 from run_folder import KEEP_CHECKPOINTS, RunFolder, write_text, written_whole
 
 
@@ -109,3 +110,23 @@ def test_the_lock_of_a_killed_training_is_free(tmp_path):
         process.kill()
     with RunFolder(tmp_path / "run").locked():
         pass
+
+
+def test_a_row_without_losses_keeps_those_of_the_others(tmp_path):
+    run = RunFolder(tmp_path / "run")
+    run.create(resume=False, overwrite=False)
+    run.log({"iteration": 10, "loss": 1.5, "affine_psnr_A": 20})
+    run.log({"iteration": 20, "affine_psnr_A": 21})
+    with open(tmp_path / "run" / "log.csv") as file:
+        assert [row["loss"] for row in csv.DictReader(file)] == ["1.5", ""]
+    assert run.evaluated() == 20
+    save_loss_curves(tmp_path / "losses.png", run.rows)
+
+
+def test_a_checkpoint_of_another_network_is_refused(tmp_path):
+    run = RunFolder(tmp_path / "run")
+    run.create(resume=False, overwrite=False)
+    run.save_checkpoint(1, {"a": [Variable([1, 2])]}, {})
+    for others in ([Variable([1, 2]), Variable([3])], [Variable([1, 2, 3])]):
+        with pytest.raises(InputError, match="of another network"):
+            run.load_checkpoint({"a": others}, {})

@@ -111,6 +111,15 @@ def test_advice_follows_from_how_the_training_went(tmp_path, psnr, iterations, f
     assert "python restore.py --generator_path=" in page.lines[-1] and "--task" not in page.lines[-1]
 
 
+def test_scores_without_pairs_are_not_taken_for_faults(tmp_path):
+    folder = make_run(tmp_path / "run", (19, 18, 19.5), 300)
+    record = json.loads((folder / "args.json").read_text())
+    record["arguments"] |= {"cin_augment": True, "alpha": 1.0}
+    (folder / "args.json").write_text(json.dumps(record))
+    page = Page(run_report.write_report(folder))
+    assert "It saw no pairs" in page.lines[0] and "worse than its input" not in page.text
+
+
 def test_recipe_paper_needs_the_task_and_cin_gan_is_followed_by_a_cgan(tmp_path):
     page = Page(run_report.write_report(make_run(tmp_path / "paper", [21], 100, recipe="paper")))
     assert page.lines[-1].endswith("--task=NAME")

@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -16,8 +17,10 @@ import pytest
 import models
 import train_cGAN
 import train_CIN_GAN
+from data_utils import Images
 from errors import InputError
 from generator_files import read_metadata
+from run_evaluation import Evaluator
 
 ROOT = Path(__file__).resolve().parents[1]
 FILES = "args.json log.csv losses.png report.html generator.h5 samples/000002.png checkpoints/000002.npz".split()
@@ -105,6 +108,57 @@ def test_resume_refuses_other_settings(train):
         train(train_cGAN, "--recipe=tuned", "--seed=43", "--resume")
 
 
+def test_resume_refuses_other_data(train, pair_folder):
+    train(train_cGAN, "--recipe=tuned")
+    np.save(pair_folder / "Layers_X.npy", np.load(pair_folder / "Layers_X.npy")[::-1])
+    with pytest.raises(InputError, match="data was"):
+        train(train_cGAN, "--recipe=tuned", "--resume")
+
+
+def test_resuming_a_finished_run_changes_nothing_and_it_can_grow(train, one_block):
+    """The losses of its last row stay; a constant learning rate may go on to more iterations."""
+    run = train(train_cGAN, "--recipe=paper")
+    log, generator = (run / "log.csv").read_text(), weights(run)
+    train(train_cGAN, "--recipe=paper", "--resume")
+    assert (run / "log.csv").read_text() == log
+    assert all(np.array_equal(a, b) for a, b in zip(generator, weights(run), strict=True))
+    train(train_cGAN, "--recipe=paper", "--resume", "--num_iters=3")
+    assert read_iterations(run) == [2, 3]
+
+
+def test_what_stands_in_the_log_is_saved(train, monkeypatch):
+    """An evaluation that fails at the last iteration leaves a generator and a checkpoint, and no row."""
+
+    def fail(self, applier):
+        raise OSError("no space left")
+
+    monkeypatch.setattr(Evaluator, "score", fail)
+    with pytest.raises(OSError):
+        train(train_cGAN, "--recipe=tuned", "--eval_every=2", folder="full")
+    monkeypatch.undo()
+    run = train(train_cGAN, "--recipe=tuned", "--eval_every=2", "--resume", folder="full")
+    assert (run / "checkpoints/000002.npz").is_file() and read_iterations(run) == [2]
+
+
+def test_args_json_marks_what_was_given(train):
+    run = train(train_cGAN, "--recipe=tuned", "--seed=7")
+    given = json.loads((run / "args.json").read_text())["not_default"]
+    assert given == ["batch_size", "data_dir", "dir", "num_gpu", "num_iters", "recipe", "seed", "vgg_weights"]
+
+
+def test_data_cut_short_while_it_trains_is_one_line(train, pair_folder, monkeypatch):
+    read = Images.__getitem__
+
+    def cut(self, index):
+        if threading.current_thread() is not threading.main_thread():
+            raise InputError("Speckle_X.npy: image 3 is cut short; was the file changed?")
+        return read(self, index)
+
+    monkeypatch.setattr(Images, "__getitem__", cut)
+    with pytest.raises(InputError, match=r"^Speckle_X.npy: image 3 is cut short; was the file changed\?$"):
+        train(train_cGAN, "--recipe=tuned")
+
+
 def test_an_earlier_run_is_never_lost(train):
     run = train(train_cGAN, "--recipe=tuned")
     before = (run / "generator.h5").read_bytes()
@@ -157,6 +211,9 @@ MISTAKES = {
     ),
     "other h5": ("restore.py --generator_path=other.h5 --input=a.npy --output=b.npy", "no generator of MicroscopyGAN"),
     "unused generator": ("train_cGAN.py --data_dir=pairs --cin_generator_path=g.h5", "with --cin_augment=True only"),
+    "twice": ("train_cGAN.py --data_dir=pairs --tasks=Layers,Layers", "expected different names"),
+    "path": ("train_cGAN.py --data_dir=. --tasks=pairs/Layers", "expected different names"),
+    "seed": ("train_cGAN.py --data_dir=pairs --seed=5000000000", "at most 4294967295, received '5000000000'"),
     "nothing to resume": ("train_cGAN.py --data_dir=pairs --resume", "holds no checkpoint"),
 }
 

@@ -10,7 +10,8 @@ import calibrate
 import restore
 import trust
 from errors import InputError
-from generator_files import Metadata, save_generator
+from generator_files import Metadata, load_generator, save_generator
+from inference import Applier
 from metrics import intensities
 from normalization import FixedNormalization, PercentileNormalization
 
@@ -66,6 +67,28 @@ def test_passes_are_flips_and_turns_or_dropout(tmp_path):
         trust.passes(apply, None, image, "A", 5, None, 0)
     apply, dropout = restore.load_uncertain(generator(tmp_path, dropout=0.5))
     assert trust.passes(apply, dropout, image, "A", 20, None, 0).std(axis=0).any()
+
+
+def test_calibration_takes_the_passes_that_a_task_allows(tmp_path):
+    """By default 8, or the four flips of a task with a direction."""
+    for kind in "xy":
+        np.save(tmp_path / f"{kind}.npy", RNG.gamma(2, 100, (2, 32, 32)).astype(np.float32))
+    path = generator(tmp_path, no_rotate=["A"])
+    flags = [f"--generator_path={path}", f"--input={tmp_path}/x.npy", f"--ground_truth={tmp_path}/y.npy"]
+    output = tmp_path / "calibration.json"
+    assert calibrate.main(calibrate.make_parser().parse_args([*flags, f"--output={output}"])) == 0
+    assert trust.read_calibration(output).floor > 0
+
+
+def test_made_again_is_the_mean_and_deviation_of_the_draws(tmp_path):
+    model, metadata = load_generator(cin_generator(tmp_path))
+    apply = Applier(model, metadata)
+    y = RNG.uniform(0, 1000, (24, 32))
+    draws = np.stack([apply(y, "A", draw=draw) for draw in range(trust.DRAWS)])
+    mean, deviation = trust.made_again(apply, y, "A")
+    assert np.allclose(mean, draws.mean(axis=0), rtol=1e-5) and np.allclose(
+        deviation, draws.std(axis=0, ddof=1), rtol=1e-4
+    )
 
 
 def test_noise_contradicts_nothing_and_a_planted_spot_is_contradicted():

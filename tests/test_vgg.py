@@ -1,5 +1,6 @@
 """VGG16 filters: from a file, never by accident random, never a long wait."""
 
+import http.client
 import time
 from pathlib import Path
 
@@ -48,6 +49,11 @@ def test_a_file_without_the_layers_is_refused(tmp_path):
     save_keras(keras.Model(image, keras.layers.Conv2D(2, 3)(image)), tmp_path / "other.h5")
     with pytest.raises(InputError, match="block1_conv1"):
         vgg.load_vgg(str(tmp_path / "other.h5"))
+    network = vgg._build()
+    shallow = keras.Model(network.input, network.get_layer("block2_conv2").output)
+    save_keras(shallow, tmp_path / "shallow.h5")
+    with pytest.raises(InputError, match="block3_conv1"):
+        vgg.load_vgg(str(tmp_path / "shallow.h5"))
     with pytest.raises(InputError, match="no such file"):
         vgg.load_vgg(str(tmp_path / "none.h5"))
 
@@ -85,3 +91,12 @@ def test_a_wrong_download_is_not_kept(tmp_path):
     target = tmp_path / "cache" / "vgg.h5"
     assert "MD5" in vgg._download((tmp_path / "wrong.h5").as_uri(), target, None)
     assert not list(target.parent.iterdir())
+
+
+def test_a_download_that_breaks_off_is_a_reason(tmp_path, monkeypatch):
+    def broken(url, timeout):
+        raise http.client.IncompleteRead(b"half")
+
+    monkeypatch.setattr(vgg.urllib.request, "urlopen", broken)
+    assert "IncompleteRead" in vgg._download("http://127.0.0.1:9/vgg16.h5", tmp_path / "vgg.h5", None)
+    assert not list(tmp_path.iterdir())
