@@ -121,7 +121,12 @@ def _add_length_and_data(add, methods):
     add("--dir", type=Path, default=Path("."), help="folder in which the results folder appears (default: here)")
     add("--data_dir", type=Path, help="folder of NAME_X.npy and NAME_Y.npy (default: here if it has any, else data/)")
     add("--tasks", type=names, help="tasks to train on, as NAME1,NAME2 (default: every pair set found, by name)")
-    add("--no_rotate", type=names, default=list(NO_ROTATE), help="tasks whose defect has a direction: never turned")
+    add(
+        "--no_rotate",
+        type=names,
+        default=list(NO_ROTATE),
+        help="tasks with a direction, never turned (default: {})".format(", ".join(NO_ROTATE)),
+    )
 
 
 def _add_run(add):

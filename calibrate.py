@@ -82,7 +82,9 @@ def read_pairs(x_path: Path, y_path: Path) -> tuple[list[np.ndarray], list[np.nd
     if x_path.is_dir() and y_path.is_dir():
         lonely = sorted({file.stem for file in x_files} ^ {file.stem for file in y_files})
         if lonely:
-            raise InputError(f"{x_path}, {y_path}: {lonely[0]} has no partner (of {len(lonely)}); files pair by name")
+            raise InputError(
+                f"{x_path}, {y_path}: {lonely[0]} has no partner ({len(lonely)} have none); files pair by name"
+            )
     x, y = (
         [np.asarray(plane, np.float32) for file in files for plane in read_image(file).planes]
         for files in (x_files, y_files)

@@ -121,11 +121,8 @@ def load_tasks(
     data_dir = Path(data_dir) if data_dir else default_data_dir()
     if not data_dir.is_dir():
         raise InputError(f"--data_dir={data_dir}: no such folder")
-    names = names or _all_task_names(data_dir)
-    if len(set(names)) < len(names) or any(Path(name).name != name for name in names):
-        raise InputError(f"--tasks={','.join(names)}: expected different names of pair sets in {data_dir}")
     tasks, notices = [], []
-    for name in names:
+    for name in _chosen_names(data_dir, names):
         arrays = {kind: _load_array(data_dir / f"{name}_{kind}.npy") for kind in ("X", "Y")}
         _check_same_shape(data_dir, name, arrays["X"], arrays["Y"], "")
         task, notice = _split(data_dir, name, arrays, images_limit, eval_limit, unpaired_limit, seed)
@@ -135,6 +132,13 @@ def load_tasks(
         tasks.append(task)
         notices += notice
     return tasks, notices
+
+
+def _chosen_names(data_dir, names):
+    names = names or _all_task_names(data_dir)
+    if len(set(names)) < len(names) or any(Path(name).name != name for name in names):
+        raise InputError(f"--tasks={','.join(names)}: expected different names of pair sets in {data_dir}")
+    return names
 
 
 def _all_task_names(data_dir):
@@ -151,7 +155,8 @@ def _all_task_names(data_dir):
 def _load_array(path):
     """Memory-map one array as (N, H, W)."""
     if not path.is_file():
-        raise InputError(f"{path}: no such file")
+        held = ", ".join(find_task_names(path.parent)) or "no pair set"
+        raise InputError(f"{path}: no such file; {path.parent} holds {held}")
     array = open_npy(path)
     if array.ndim == 4 and array.shape[-1] == 1:
         array = array[..., 0]

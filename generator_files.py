@@ -139,6 +139,8 @@ def read_metadata(path: str | Path) -> Metadata:
         InputError: no such file, no HDF5, no generator of this project, or layers that could run code.
     """
     path = Path(path)
+    if path.is_dir():
+        raise InputError(f"{path}: a folder; name the generator.h5 in it")
     if not path.is_file():
         raise InputError(f"{path}: no such generator file")
     if path.stat().st_size > LARGEST_FILE:

@@ -16,7 +16,7 @@ from data_utils import Task
 from devices import estimate_seconds, is_slow_on_cpu, start_tensorflow
 from errors import InputError
 from generator_files import save_generator, save_keras
-from recipes import Baseline, Recipe
+from recipes import NO_ROTATE, Baseline, Recipe
 from run_folder import RunFolder, json_values, written_whole
 from run_report import write_report
 
@@ -44,6 +44,9 @@ def load_tasks(args: argparse.Namespace) -> list[Task]:
     )
     for notice in notices:
         print(f"note: {notice}")
+    unknown = set(args.no_rotate) - {task.name for task in tasks} - set(NO_ROTATE)
+    if unknown:
+        print(f"note: --no_rotate={','.join(sorted(unknown))} names none of the tasks here")
     for task in tasks:
         height, width = task.shape
         print(f"{task.name}: {len(task.train_x)} training pairs, {len(task.test_x)} test pairs, {height} x {width}")
@@ -170,9 +173,13 @@ class Training:
     def _tell_how_to_use(self, done):
         metadata, generator = self.evaluator.metadata, self.folder / "generator.h5"
         flag = " --task=NAME" if metadata.needs_task else ""
+        purpose = "use it on your own images"
+        command = f"restore.py --generator_path={generator} --input=IMAGE.tif --output=RESULT.tif{flag}"
+        if metadata.makes_defects:
+            purpose = "train a cGAN with its pairs (without real ones: add --alpha=1)"
+            command = f"train_cGAN.py --recipe={metadata.recipe} --cin_augment=True --cin_generator_path={generator}"
         print(f"how it went: {self.folder / 'report.html'}")
-        print(f"{generator} is ready after {done} iterations; use it on your own images:")
-        print(f"  python restore.py --generator_path={generator} --input=IMAGE.tif --output=RESULT.tif{flag}")
+        print(f"{generator} is ready after {done} iterations; {purpose}:\n  python {command}")
         sys.stdout.flush()
 
     def _prepare(self, given):

@@ -82,8 +82,8 @@ def main(args: argparse.Namespace) -> int:
     images = (read_image(path, args.axes) for path in sources)
     first = next(images)
     apply = load_applier(args.generator_path, args.seed, args.precision)
-    if args.average == 8 and task is None and metadata.no_rotate:
-        print("note: without --task, averaging over the four flips alone (some tasks must not be turned)")
+    if args.average == 8 and task is None and not apply.may_rotate(None):
+        print("note: without --task, averaging over the four flips alone (some of its tasks must not be turned)")
     for source, target, truth in zip(chain([first], images), targets, truths, strict=True):
         planes = restore_file(args, apply, task, source, target, truth)
         for report in reports:

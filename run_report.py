@@ -69,6 +69,7 @@ def write_report(folder: str | Path) -> Path:
         "summary": summary(record, rows, done),
         "sliders": "".join(slider(task, images) for task, images in panels.items()) or "<p>No evaluation yet.</p>",
         "scores": score_table(scores, panels),
+        "scored": f"after iteration {rows[-1]['iteration']}" if rows else "none yet",
         "curves": picture(folder / "losses.png", "losses and PSNR over the iterations"),
         "choice": choice(folder),
         "advice": "".join(f"<li>{line}</li>" for line in advice(folder, record, rows, done, scores)),
@@ -251,7 +252,10 @@ def advice(folder: Path, record: dict, rows: list[dict], done: int, scores: dict
         data = f" --data_dir={shlex.quote(given['data_dir'])}" if given.get("data_dir") else ""
         command = f"python train_cGAN.py --recipe={given['recipe']}{data} \\\n"
         command += f"    --cin_augment=True --cin_generator_path={generator}"
-        lines.append(f'Train a cGAN with its pairs: <code class="command">{html.escape(command)}</code>')
+        lines.append(
+            "Train a cGAN with its pairs (without real ones: add <code>--alpha=1</code>): "
+            f'<code class="command">{html.escape(command)}</code>'
+        )
     elif given.get("cin_augment") and given.get("alpha") == 1:
         lines.append("It saw no pairs: PSNR and SSIM mean something only where its test images are pairs.")
     else:

@@ -40,7 +40,7 @@ class UncertaintyReport:
                 span = trust.image_span(x)
                 deviation = span * self.calibration.error(deviation / span)
             maps.append(deviation)
-        write_image(target, source, np.stack(maps).astype(np.float32))
+        write_map(target, source, maps)
         meaning = "deviation of the error" if self.calibration else "deviation of the passes, not calibrated"
         print(f"  {target}: {meaning}, {np.median(maps):.3g} in the median")
 
@@ -68,12 +68,21 @@ class CheckReport:
             most = np.abs(found).max()
             print(f"  plane {index}: {share:.2f} % contradicted by the input, by {most:.1f} deviations at most")
             maps.append(found)
-        write_image(target, source, np.stack(maps).astype(np.float32))
+        write_map(target, source, maps)
 
     def in_units_of_y(self, restored: np.ndarray, x: np.ndarray) -> np.ndarray:
         """A restored image in the raw units of the task's y, which CIN-GAN expects."""
         out, y = (getattr(self.normalization, name)(self.task, x) for name in ("restored_scale", "y_scale"))
         return y.undo(out.normalize(restored))
+
+
+def write_map(target: Path, source: ImageFile, maps: list[np.ndarray]) -> None:
+    """Write (H, W) maps with the metadata of their image, but for its display range: a viewer would show them black."""
+    details = source.metadata.get("metadata")
+    if isinstance(details, dict):
+        kept = {key: value for key, value in details.items() if key not in ("min", "max", "Ranges", "LUTs")}
+        source = source._replace(metadata={**source.metadata, "metadata": kept})
+    write_image(target, source, np.stack(maps).astype(np.float32))
 
 
 def make_check(args: argparse.Namespace, metadata: Metadata, task: str | None) -> CheckReport:

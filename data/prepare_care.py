@@ -275,7 +275,7 @@ def main(args):
             raise InputError(f"{existing[0]} exists; choose another --output")
     args.output.mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(args.output).free
-    print(f"{free / 1e9:.0f} GB are free in {args.output}; all three tasks need about 20 GB")
+    print(f"{free / 1e9:.0f} GB are free in {args.output}; all three data sets need about 20 GB")
     for name in args.tasks:
         archive = args.input or download(SOURCES[name].archive, args.output)
         npz = unpack_npz(archive, SOURCES[name].member, args.output)

@@ -47,7 +47,9 @@ def pair_files(x_dir, y_dir):
     partners = {path.stem: path for path in y_files}
     lonely = [path.name for path in x_files if path.stem not in partners]
     if lonely:
-        raise InputError(f"{y_dir}: no partner of {', '.join(lonely[:3])} (of {len(lonely)}); files pair by name")
+        raise InputError(
+            f"{y_dir}: no partner of {', '.join(lonely[:3])} ({len(lonely)} have none); files pair by name"
+        )
     unused = set(partners) - {path.stem for path in x_files}
     if unused:
         print(f"note: {len(unused)} files of {y_dir} have no partner in {x_dir} and are left out")
