@@ -81,7 +81,7 @@ def cells_of(part):
     if part == "seeds":
         unpaired = {"label": "tuned, no pairs", "flags": ("--alpha=1",), "iterations": UNPAIRED}
         rows = [tuned, with_cin, lambda seed: with_cin(**unpaired, seed=seed), care]
-        return [row(seed=seed) for seed in SEEDS for row in rows]
+        return [row(seed=seed) for row in rows for seed in SEEDS]
     if part == "pool":
         made = [("cin", "CIN"), ("parametric", "control")]
         kinds = [(cin, f"tuned + {name}", flags) for flags in ((), (POOL,)) for cin, name in made]
