@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -66,6 +67,9 @@ def main(args):
         draw_task(grid[4 * index : 4 * index + 4], restore_fields(task, care, ours), task.name)
     FigureCanvasAgg(figure)
     figure.savefig(args.output, dpi=100)
+    with Image.open(args.output) as picture:  # a third of the size as gray values
+        gray = picture.convert("L")
+    gray.save(args.output, optimize=True)
     print(args.output)
     return 0
 
