@@ -64,14 +64,8 @@ def main(args: argparse.Namespace) -> int:
     """Restore with parsed arguments; returns the exit code."""
     metadata = read_metadata(args.generator_path)
     task = check_task(args, metadata)
-    if args.average == 8 and metadata.makes_defects:
-        raise InputError("--average=8 is for generators that restore: the mean of defects has less noise than one")
-    if args.overlap > args.tile // 2:
-        raise InputError(f"--overlap={args.overlap}: expected at most half of --tile={args.tile}")
+    check_flags(args, metadata)
     if args.input.suffix == ".zarr":
-        for flag in ("uncertainty", "calibration", "check", "cin_generator_path", "ground_truth", "axes", "overwrite"):
-            if getattr(args, flag):
-                raise InputError(f"--{flag} is for image files, not for volumes; leave it out")
         from volumes import restore_volume
 
         return restore_volume(args, metadata, task)
@@ -89,6 +83,17 @@ def main(args: argparse.Namespace) -> int:
         for report in reports:
             report(source, planes, target)
     return 0
+
+
+def check_flags(args: argparse.Namespace, metadata: Metadata) -> None:
+    """Raise InputError where flags do not fit each other, the generator or the kind of the input."""
+    if args.average == 8 and metadata.makes_defects:
+        raise InputError("--average=8 is for generators that restore: the mean of defects has less noise than one")
+    if args.overlap > args.tile // 2:
+        raise InputError(f"--overlap={args.overlap}: expected at most half of --tile={args.tile}")
+    for flag in ("uncertainty", "calibration", "check", "cin_generator_path", "ground_truth", "axes", "overwrite"):
+        if args.input.suffix == ".zarr" and getattr(args, flag):
+            raise InputError(f"--{flag} is for image files, not for volumes; leave it out")
 
 
 def check_task(args: argparse.Namespace, metadata: Metadata) -> str | None:
@@ -113,6 +118,15 @@ def plan_outputs(args: argparse.Namespace, sources: list[Path]) -> list[Path]:
         if args.output.suffix and not name and not args.output.is_dir():
             raise InputError(f"--output={args.output}: expected a name in {', '.join(SUFFIXES)}, or a folder")
         targets = [args.output if name else args.output / sources[0].name]
+    check_outputs(args, targets, sources)
+    folder = next(folder for folder in targets[0].absolute().parents if folder.exists())
+    if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
+        raise InputError(f"--output={args.output}: {folder} is no folder that you may write to")
+    return targets
+
+
+def check_outputs(args: argparse.Namespace, targets: list[Path], sources: list[Path]) -> None:
+    """Raise InputError where a result, or a map beside it, would replace something or cannot be held by its format."""
     inputs = [*sources, args.generator_path, *([args.ground_truth] if args.ground_truth else [])]
     taken = {path.resolve() for path in inputs}
     maps = [beside(t, kind) for t in targets for kind in ("uncertainty", "check") if getattr(args, kind)]
@@ -125,10 +139,6 @@ def plan_outputs(args: argparse.Namespace, sources: list[Path]) -> list[Path]:
             raise InputError(f"--output: {target} is a folder; choose the name of a file")
         if target.exists() and not args.overwrite:
             raise InputError(f"{target} exists; choose another --output, or pass --overwrite")
-    folder = next(folder for folder in targets[0].absolute().parents if folder.exists())
-    if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
-        raise InputError(f"--output={args.output}: {folder} is no folder that you may write to")
-    return targets
 
 
 def beside(target: Path, kind: str) -> Path:
