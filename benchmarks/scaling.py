@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 from timing import ROOT, report
 
-ITERATIONS, EVERY = 100, 20
+ITERATIONS, EVERY = 60, 20
 
 
 def command(folder, *flags):
