@@ -9,7 +9,6 @@ other, each image in the range that is written above it. Both are gray, loop, an
 folder are of the two commands above, on the shipped sample.
 """
 
-import argparse
 import sys
 from pathlib import Path
 
@@ -35,7 +34,7 @@ SIZES = (1.0, 0.85, 0.7, 0.55, 0.4, 0.3)  # tried in turn until a GIF is small e
 
 def make_parser():
     """The script's arguments."""
-    parser = OneLineParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = OneLineParser(__doc__)
     parser.add_argument("run_folder", type=Path, help="results folder of a training")
     parser.add_argument("--output", type=Path, required=True, help="folder to write the GIFs into")
     return parser

@@ -7,7 +7,6 @@ pipeline.svg (the two GANs), cin_layer.svg (the formula), losses.svg (terms and 
 (the Keras models of models.py at 128 x 128 pixels). The micrographs in them are those of the shipped sample.
 """
 
-import argparse
 import sys
 from pathlib import Path
 
@@ -28,7 +27,7 @@ THUMBNAIL = 64  # pixels of a micrograph that are shown, and their size on the c
 
 def make_parser():
     """The script's arguments."""
-    parser = OneLineParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = OneLineParser(__doc__)
     parser.add_argument("--output", type=Path, default=FOLDER, help="folder to write into (default: illustrations/)")
     return parser
 

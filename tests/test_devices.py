@@ -12,7 +12,8 @@ def calls(monkeypatch):
     """Two pretended GPUs; what is done to them, in order."""
     noted = []
     real = tf.zeros
-    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: ["GPU:0", "GPU:1"])
+    for known in ("list_physical_devices", "get_visible_devices"):
+        monkeypatch.setattr(tf.config, known, lambda kind: ["GPU:0", "GPU:1"])
     monkeypatch.setattr(tf.config, "set_visible_devices", lambda gpus, kind: noted.append(("visible", *gpus)))
     monkeypatch.setattr(tf.config.experimental, "set_memory_growth", lambda gpu, on: noted.append(("growth", gpu)))
     monkeypatch.setattr(tf, "zeros", lambda shape: noted.append(("operation",)) or real(shape))
