@@ -18,7 +18,7 @@ from errors import InputError
 from generator_files import save_generator, save_keras
 from recipes import NO_ROTATE, Baseline, Recipe
 from run_folder import RunFolder, json_values, written_whole
-from run_report import write_report
+from run_report import cgan_command, write_report
 
 if TYPE_CHECKING:
     import keras
@@ -174,12 +174,12 @@ class Training:
         metadata, generator = self.evaluator.metadata, self.folder / "generator.h5"
         flag = " --task=NAME" if metadata.needs_task else ""
         purpose = "use it on your own images"
-        command = f"restore.py --generator_path={generator} --input=IMAGE.tif --output=RESULT.tif{flag}"
+        command = f"python restore.py --generator_path={generator} --input=IMAGE.tif --output=RESULT.tif{flag}"
         if metadata.makes_defects:
             purpose = "train a cGAN with its pairs (without real ones: add --alpha=1)"
-            command = f"train_cGAN.py --recipe={metadata.recipe} --cin_augment=True --cin_generator_path={generator}"
+            command = cgan_command(metadata.recipe, self.args.data_dir, generator)
         print(f"how it went: {self.folder / 'report.html'}")
-        print(f"{generator} is ready after {done} iterations; {purpose}:\n  python {command}")
+        print(f"{generator} is ready after {done} iterations; {purpose}:\n  {command}")
         sys.stdout.flush()
 
     def _prepare(self, given):

@@ -249,9 +249,7 @@ def advice(folder: Path, record: dict, rows: list[dict], done: int, scores: dict
     if done < given["num_iters"]:
         lines.append("It was stopped early: go on with the same command and <code>--resume</code>.")
     if makes_defects(scores):
-        data = f" --data_dir={shlex.quote(given['data_dir'])}" if given.get("data_dir") else ""
-        command = f"python train_cGAN.py --recipe={given['recipe']}{data} \\\n"
-        command += f"    --cin_augment=True --cin_generator_path={generator}"
+        command = cgan_command(given["recipe"], given.get("data_dir"), folder / "generator.h5")
         lines.append(
             "Train a cGAN with its pairs (without real ones: add <code>--alpha=1</code>): "
             f'<code class="command">{html.escape(command)}</code>'
@@ -266,6 +264,13 @@ def advice(folder: Path, record: dict, rows: list[dict], done: int, scores: dict
     command = f"python restore.py --generator_path={generator} \\\n    --input=IMAGE.tif --output=RESULT.tif{flag}"
     lines.append(f'Use it on your own images: <code class="command">{html.escape(command)}</code>')
     return [line for line in lines if line]
+
+
+def cgan_command(recipe: str, data_dir: str | Path | None, generator: Path) -> str:
+    """The command that trains a cGAN with the pairs of a CIN-GAN's generator."""
+    data = f" --data_dir={shlex.quote(str(data_dir))}" if data_dir else ""
+    path = shlex.quote(str(generator))
+    return f"python train_cGAN.py --recipe={recipe}{data} \\\n    --cin_augment=True --cin_generator_path={path}"
 
 
 def trend(task: str, own: dict[str, float], rows: list[dict], chosen: bool) -> str | None:

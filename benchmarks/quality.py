@@ -14,7 +14,8 @@ Every training has a fixed number of iterations, those that 225 s of training st
 PART.md and PART.json below --dir; what is finished is kept, and the same command goes on where it was stopped.
 
 Part `pool` asks what CIN-GAN is worth beside the control, a defect model with a handful of numbers fitted to the ten
-pairs (parametric_generator.py), from those pairs' images alone and with all unpaired images of the folder.
+pairs (parametric_generator.py), from those pairs' images alone and with all unpaired images of the folder. Part
+`unpaired` trains without pairs, beside a CycleGAN that is small enough to come to its end on a CPU.
 """
 
 import argparse

@@ -96,7 +96,7 @@ def not_empty(y):
 
 
 def make_pairs(args):
-    """Patches x and y of the same fields, and which of them to keep."""
+    """(x, y, number of empty patches left out): patches of the same fields, (N, patch, patch) each."""
     files = pair_files(args.x_dir, args.y_dir)
     x, y = (
         np.concatenate(parts) for parts in zip(*(cut_pair(*pair, args.patch, args.axes) for pair in files), strict=True)
@@ -106,7 +106,10 @@ def make_pairs(args):
 
 
 def make_unpaired(args):
-    """As many patches x as y, of different fields, spread evenly over those that show something."""
+    """(x, y, number of empty patches left out): as many of either, (N, patch, patch), of different fields.
+
+    They are spread evenly over the patches that show something.
+    """
     sides = [cut_alone(folder, args.patch, args.axes) for folder in (args.x_dir, args.y_dir)]
     shown = sides if args.keep_empty else [side[not_empty(side)] for side in sides]
     count = min(map(len, shown))

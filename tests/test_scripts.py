@@ -35,9 +35,9 @@ def test_two_iterations_leave_a_whole_run_folder(name, recipe, train, capsys):
     assert run.name == {"train_CIN_GAN": "CIN-GAN_results", "train_cGAN": "Microscopy_cGAN_results"}[name]
     assert all((run / file).is_file() for file in [*FILES, judge]) and list((run / "events").iterdir())
     assert not list(run.rglob(".*")), "a temporary file is left"
-    last_lines = capsys.readouterr().out.splitlines()[-2:]
-    next_script = {"train_CIN_GAN": "train_cGAN.py", "train_cGAN": "restore.py"}[name]
-    assert str(run / "generator.h5") in last_lines[0] and next_script in last_lines[1]
+    ready, command = capsys.readouterr().out.split("how it went: ")[1].split("iterations; ")
+    next_script = {"train_CIN_GAN": f"train_cGAN.py --recipe={recipe} --data_dir=", "train_cGAN": "restore.py"}[name]
+    assert str(run / "generator.h5") in ready and f"python {next_script}" in command and str(run) in command
     with open(run / "log.csv") as file:
         (row,) = csv.DictReader(file)
     numbers = {key: float(value) for key, value in row.items()}
