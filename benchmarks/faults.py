@@ -133,8 +133,10 @@ def stop(bench, rng, number, code):
         time.sleep(rng.uniform(0, 0.2))
         process.send_signal(number)
         ended = process.wait(60)
-        # The last iterations may have been done before the signal came.
-        promised = ended == 0 or (ended == code and "--resume" in bench.log(into))
+        if ended == 0:
+            print(f"{into}: ended before the signal came and is not counted", flush=True)
+            continue
+        promised = ended == code and "--resume" in bench.log(into)
         same, seconds = bench.recover(name, into)
         yield same and promised, seconds
 
@@ -283,7 +285,7 @@ def main(args):
         bench = Bench(Path(folder))
         for fault in chosen:
             cases = list(fault(bench, rng))
-            lost, seconds = sum(not same for same, _ in cases), max(seconds for _, seconds in cases)
+            lost, seconds = sum(not same for same, _ in cases), max((seconds for _, seconds in cases), default=0)
             lines.append(f"| {fault.__doc__.splitlines()[0].rstrip('.')} | {len(cases)} | {lost} | {seconds:.0f} |")
             print(lines[-1], flush=True)
     print("\n" + "\n".join(lines))
