@@ -23,7 +23,7 @@ from data_utils import Task, load_tasks
 from errors import run_script
 from metrics import affine_metric
 
-LINES = {"tuned": "o-", "tuned + CIN": "s--", "CARE": "^-"}
+LINES = {"tuned": "o-", "tuned + CIN": "s--", "CARE": "^-", "tuned + CIN, pool": "d-."}
 WITHOUT_PAIRS = "tuned, no pairs"
 
 
@@ -48,6 +48,7 @@ def draw_task(axes: Axes, task: Task, pairs: dict, seeds: dict) -> None:
     inputs = [affine_metric(x, y)["psnr"] for x, y in zip(task.test_x, task.test_y, strict=True)]
     axes.axhline(np.mean(inputs), color="gray", linewidth=1, label="input")
     axes.set_xscale("log")
+    counts, _ = points_of(pairs["tuned"], task)
     axes.set_xticks(counts, [str(count) for count in counts])
     axes.xaxis.set_minor_locator(NullLocator())
     axes.set(title=task.name, xlabel="training pairs of the task")

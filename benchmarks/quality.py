@@ -22,6 +22,7 @@ import argparse
 import json
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import NamedTuple
@@ -93,7 +94,9 @@ def cells_of(part):
         rows = [cyclegan(n) for n in (1500, 3000)]
         return [*rows, with_cin("tuned, no pairs", flags=("--alpha=1",), iterations=UNPAIRED)]
     if part == "pairs":
-        return [row(limit=limit) for limit in (10, -1, 3, 1, 30) for row in (tuned, with_cin, care)]
+        rows = [tuned, with_cin, care, partial(with_cin, "tuned + CIN, pool", flags=(POOL,))]
+        # With all pairs nothing is left for a pool.
+        return [row(limit=limit) for limit in (10, 3, 1, 30, -1) for row in (rows if limit > 0 else rows[:3])]
     if part == "length":
         return [tuned(f"tuned, {n} x 225 s", SECONDS_225 * n) for n in (1, 8)]
     if part == "precision":
