@@ -3,11 +3,17 @@
     python data/prepare_folders.py --x_dir=short_exposure --y_dir=long_exposure --name=Nuclei --output=my_data
     python train_cGAN.py --recipe=tuned --data_dir=my_data
     python data/prepare_folders.py --x_dir=bad --y_dir=clean --unpaired --name=Nuclei --output=my_data
+    python data/prepare_folders.py --x_dir=short --y_dir=long --test_files=1 --more_x=bad --more_y=clean \\
+        --name=Nuclei --output=my_data
 
 Files are paired by name (suffixes may differ); .npy, TIFF and PNG, stacks too: every plane is an image. Images are cut
 into patches without overlap; those whose y is empty background are left out: patches whose 99.8 percentile does not
 stand out of the set's background (its 2 percentile) by a tenth of the set's range. With --unpaired the two folders show
 different fields: file names do not matter, each side is sifted by itself, and as many patches of either are kept.
+
+--test_files=N holds the last N pairs of files, by name, for evaluation (NAME_X_test.npy, NAME_Y_test.npy), so that no
+field is on both sides. --more_x and --more_y add images without partners behind the pairs; what is printed says with
+which flags the training scripts find them.
 """
 
 import sys
@@ -31,6 +37,14 @@ def make_parser():
     add("--x_dir", type=Path, required=True, help="folder of defective images, or one file")
     add("--y_dir", type=Path, required=True, help="folder of their clean partners of the same names, or file")
     add("--unpaired", action="store_true", help="x and y show different fields: for CIN-GAN, not for pairs")
+    add(
+        "--test_files",
+        type=integer(1),
+        metavar="N",
+        help="pairs of files that are held for evaluation, the last by name",
+    )
+    add("--more_x", type=Path, help="defective images without partners, for CIN-GAN; needs --more_y and --test_files")
+    add("--more_y", type=Path, help="clean images without partners")
     add("--name", required=True, help="name of the task: letters, digits and underscores")
     add("--output", type=Path, required=True, help="folder to write to")
     add("--patch", type=integer(32), default=128, help="height and width of the patches in pixels (default: 128)")
@@ -95,9 +109,8 @@ def not_empty(y):
     return np.percentile(y, 99.8, axis=(1, 2)) - low >= BACKGROUND * (high - low)
 
 
-def make_pairs(args):
+def make_pairs(files, args):
     """(x, y, number of empty patches left out): patches of the same fields, (N, patch, patch) each."""
-    files = pair_files(args.x_dir, args.y_dir)
     x, y = (
         np.concatenate(parts) for parts in zip(*(cut_pair(*pair, args.patch, args.axes) for pair in files), strict=True)
     )
@@ -105,32 +118,74 @@ def make_pairs(args):
     return x[kept], y[kept], np.count_nonzero(~kept)
 
 
-def make_unpaired(args):
+def make_unpaired(folders, args):
     """(x, y, number of empty patches left out): as many of either, (N, patch, patch), of different fields.
 
     They are spread evenly over the patches that show something.
     """
-    sides = [cut_alone(folder, args.patch, args.axes) for folder in (args.x_dir, args.y_dir)]
+    sides = [cut_alone(folder, args.patch, args.axes) for folder in folders]
     shown = sides if args.keep_empty else [side[not_empty(side)] for side in sides]
     count = min(map(len, shown))
     x, y = (side[np.linspace(0, len(side) - 1, count).astype(int)] for side in shown)
     return x, y, sum(map(len, sides)) - sum(map(len, shown))
 
 
-def main(args):
-    """Write the pair set; returns the exit code."""
+def make_pair_set(args):
+    """({"": (x, y)[, "_test": (x, y)]}, what they are in words)."""
+    files = pair_files(args.x_dir, args.y_dir)
+    held = args.test_files or 0
+    if held >= len(files):
+        raise InputError(f"--test_files={held} leaves nothing to train on of {len(files)} pairs of files")
+    x, y, empty = make_pairs(files[: len(files) - held], args)
+    arrays, pairs = {"": (x, y)}, len(y)
+    words = f"{pairs} pairs from {len(files) - held} files{left_out(empty)}"
+    if held:
+        *arrays["_test"], empty = make_pairs(files[-held:], args)
+        words += f"\n{len(arrays['_test'][0])} pairs for evaluation from {held} files{left_out(empty)}"
+    if args.more_x:
+        *more, empty = make_unpaired((args.more_x, args.more_y), args)
+        # Twice, because behind the pairs the odd rows give x and the even rows y (data_utils): none is lost.
+        arrays[""] = [np.concatenate([a, np.repeat(b, 2, axis=0)]) for a, b in zip((x, y), more, strict=True)]
+        words += f"\n{len(more[0])} images of each kind without partners behind the pairs{left_out(empty)}"
+        words += f"\ntrain both GANs with --images_limit={pairs} --unpaired_limit=-1"
+    return arrays, words
+
+
+def make_unpaired_set(args):
+    """As `make_pair_set`, of different fields."""
+    x, y, empty = make_unpaired((args.x_dir, args.y_dir), args)
+    return {"": (x, y)}, f"{len(y)} images of each kind from {len(find_images(args.x_dir))} files{left_out(empty)}"
+
+
+def left_out(empty):
+    """What is said of empty patches."""
+    return f"; {empty} of empty background left out" if empty else ""
+
+
+def check(args):
+    """Raise InputError where the arguments do not go together."""
     if not args.name.replace("_", "").isalnum():
         raise InputError(f"--name={args.name}: expected letters, digits and underscores")
-    targets = {kind: args.output / f"{args.name}_{kind}.npy" for kind in "XY"}
-    for target in targets.values():
-        if target.exists():
-            raise InputError(f"{target} exists; choose another --output or --name")
-    x, y, empty = (make_unpaired if args.unpaired else make_pairs)(args)
-    for kind, patches in (("X", x), ("Y", y)):
-        with written_whole(targets[kind]) as beside:
-            np.save(beside, patches)
-    what = f"{len(y)} {'images of each kind' if args.unpaired else 'pairs'} from {len(find_images(args.x_dir))} files"
-    print(f"{targets['X']}, {targets['Y']}: {what}{f'; {empty} of empty background left out' if empty else ''}")
+    if args.unpaired and (args.test_files or args.more_x or args.more_y):
+        raise InputError("--unpaired goes without --test_files, --more_x and --more_y: it makes no pairs")
+    if bool(args.more_x) != bool(args.more_y):
+        raise InputError("--more_x and --more_y go together: CIN-GAN needs defective and clean images")
+    if args.more_x and not args.test_files:
+        raise InputError("--more_x needs --test_files: without test files the training shuffles pairs and others")
+    for path in (args.output / f"{args.name}_{kind}.npy" for kind in ("X", "Y", "X_test", "Y_test")):
+        if path.exists():
+            raise InputError(f"{path} exists; choose another --output or --name")
+
+
+def main(args):
+    """Write the pair set; returns the exit code."""
+    check(args)
+    arrays, words = (make_unpaired_set if args.unpaired else make_pair_set)(args)
+    for suffix, sides in arrays.items():
+        for kind, patches in zip("XY", sides, strict=True):
+            with written_whole(args.output / f"{args.name}_{kind}{suffix}.npy") as beside:
+                np.save(beside, patches)
+    print(f"{args.output / args.name}_X.npy, {args.name}_Y.npy: {words}")
     return 0
 
 

@@ -117,3 +117,42 @@ def test_unpaired_sides_are_cut_and_sifted_by_themselves(folders, capsys):
     assert x.shape == y.shape == (8, 32, 32)
     assert "8 images of each kind from 2 files; 20 of empty background left out" in capsys.readouterr().out
     assert x.min() >= 100 and y.std(axis=(1, 2)).min() > 100
+
+
+def add_more(folder):
+    """Unpaired images beside the pairs: one x file of 8 patches, two y files of 4 each."""
+    for kind, count in (("x", 1), ("y", 2)):
+        (folder / f"more_{kind}").mkdir()
+        for number in range(count):
+            image = RNG.integers(2000, 3000, (64, 128 // count)).astype(np.uint16)
+            tifffile.imwrite(folder / f"more_{kind}/{number}.tif", image)
+    return [f"--more_x={folder}/more_x", f"--more_y={folder}/more_y"]
+
+
+def test_the_last_files_are_held_and_the_training_finds_every_image_without_partner(folders, capsys):
+    assert run(folders, "--test_files=1", *add_more(folders)) == 0
+    said = capsys.readouterr().out
+    assert "4 pairs from 1 files" in said and "8 pairs for evaluation from 1 files" in said
+    assert "--images_limit=4 --unpaired_limit=-1" in said
+    (task,), _ = load_tasks(folders / "set", images_limit=4, unpaired_limit=-1)
+    x, y = (np.stack([images[i] for i in range(len(images))]) for images in (task.train_x, task.train_y))
+    assert np.array_equal(x, y // 2 + 50) and len(task.test_x) == 8
+    for kind, images in (("x", task.unpaired_x), ("y", task.unpaired_y)):
+        used = {images[i].tobytes() for i in range(4, len(images))}
+        files = [np.float32(tifffile.imread(path)) for path in sorted(folders.glob(f"more_{kind}/*.tif"))]
+        assert used == {patch.tobytes() for file in files for patch in prepare_folders.cut(file, 32)}
+
+
+@pytest.mark.parametrize(
+    "flags, message",
+    [
+        (("--test_files=2",), "leaves nothing to train on"),
+        (("--unpaired", "--test_files=1"), "makes no pairs"),
+        (("--test_files=1", "--more_x=x"), "go together"),
+        (("--more_x=x", "--more_y=y"), "needs --test_files"),
+    ],
+)
+def test_flags_that_do_not_go_together_are_told_and_write_nothing(folders, flags, message):
+    with pytest.raises(InputError, match=message):
+        run(folders, *flags)
+    assert not (folders / "set").exists()

@@ -13,8 +13,12 @@ import tifffile
 
 ROOT = Path(__file__).resolve().parents[1]
 # Recipe tuned's part of the way: training, restoring, what surrounds it. The others are run by their own tests.
-RUN = {"train_CIN_GAN.py", "train_cGAN.py", "restore.py", "calibrate.py", "evaluate.py", "export.py"}
+PREPARE = "data/prepare_folders.py"
+RUN = {"train_CIN_GAN.py", "train_cGAN.py", "restore.py", "calibrate.py", "evaluate.py", "export.py", PREPARE}
 SMALL = "--num_iters=2 --batch_size=2 --num_gpu=0 --overwrite".split()
+# Folders of a user's images, and which of them are clean.
+FOLDERS = dict.fromkeys(("folder", "aside_bad", "short_exposure", "more_short"), "X")
+FOLDERS |= dict.fromkeys(("aside_good", "long_exposure", "more_long"), "Y")
 
 
 def read_commands(page):
@@ -53,13 +57,13 @@ def test_every_command_names_a_script_and_flags_that_exist(words):
 
 @pytest.fixture
 def place(tmp_path, pair_folder, monkeypatch):
-    """A folder with what the README's commands find in a user's: pair sets, an image, fields set aside."""
+    """A folder with what the README's commands find in a user's: pair sets, folders of images, an image."""
     monkeypatch.chdir(tmp_path)
     shutil.copytree(pair_folder, tmp_path / "my_data")
     x, y = (np.load(pair_folder / f"Speckle_{kind}.npy") for kind in "XY")
-    for folder, images in (("folder", x), ("aside_bad", x), ("aside_good", y)):
+    for folder, kind in FOLDERS.items():
         (tmp_path / folder).mkdir()
-        for number, image in enumerate(images[:3]):
+        for number, image in enumerate((x if kind == "X" else y)[:5]):
             tifffile.imwrite(tmp_path / folder / f"{number}.tif", image)
     for name in ("image.tif", "IMAGE.tif"):
         tifffile.imwrite(tmp_path / name, np.tile(x[0], (3, 3)))  # the model zoo wants 96 pixels
@@ -76,7 +80,7 @@ def test_the_daily_commands_run_in_their_order(place):
         if not training and not (place / "generator.h5").exists():
             shutil.copy(place / "Microscopy_cGAN_results/generator.h5", place / "generator.h5")
         script = load_script(name)
-        args = script.make_parser().parse_args([*flags, *(SMALL if training else [])])
+        args = script.make_parser().parse_args([*flags, *(SMALL if training else ["--patch=32"] * (name == PREPARE))])
         assert script.main(args) == 0, [name, *flags]
         ran.append(name)
     assert set(ran) == RUN, f"not run: {RUN - set(ran)}"
