@@ -147,7 +147,8 @@ def make_pair_set(args):
         # Twice, because behind the pairs the odd rows give x and the even rows y (data_utils): none is lost.
         arrays[""] = [np.concatenate([a, np.repeat(b, 2, axis=0)]) for a, b in zip((x, y), more, strict=True)]
         words += f"\n{len(more[0])} images of each kind without partners behind the pairs{left_out(empty)}"
-        words += f"\ntrain both GANs with --images_limit={pairs} --unpaired_limit=-1"
+        words += f"\ntrain both GANs with --images_limit={pairs} --unpaired_limit=-1 (of several tasks: the smallest;"
+        words += " rows behind the pairs are no pairs)"
     return arrays, words
 
 
