@@ -177,7 +177,7 @@ class Training:
         command = f"python restore.py --generator_path={generator} --input=IMAGE.tif --output=RESULT.tif{flag}"
         if metadata.makes_defects:
             purpose = "train a cGAN with its pairs (without real ones: add --alpha=1)"
-            command = cgan_command(metadata.recipe, self.args.data_dir, generator)
+            command = cgan_command(vars(self.args), generator)
         print(f"how it went: {self.folder / 'report.html'}")
         print(f"{generator} is ready after {done} iterations; {purpose}:\n  {command}")
         sys.stdout.flush()

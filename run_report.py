@@ -28,6 +28,15 @@ from run_folder import RunFolder, read_args, write_text, written_whole
 TEMPLATE = Path(__file__).resolve().with_name("run_report.html")
 SETTLED = 0.1  # dB that an evaluation differs by without saying anything
 SHOWN = 512  # pixels of an image's side
+# What says which rows are pairs, and its defaults: a cGAN on other rows would take unpaired images for pairs.
+DATA_FLAGS = {
+    "data_dir": None,
+    "tasks": None,
+    "images_limit": -1,
+    "unpaired_limit": 0,
+    "eval_limit": None,
+    "seed": 42,
+}
 
 
 def make_parser() -> OneLineParser:
@@ -249,7 +258,7 @@ def advice(folder: Path, record: dict, rows: list[dict], done: int, scores: dict
     if done < given["num_iters"]:
         lines.append("It was stopped early: go on with the same command and <code>--resume</code>.")
     if makes_defects(scores):
-        command = cgan_command(given["recipe"], given.get("data_dir"), folder / "generator.h5")
+        command = cgan_command(given, folder / "generator.h5")
         lines.append(
             "Train a cGAN with its pairs (without real ones: add <code>--alpha=1</code>): "
             f'<code class="command">{html.escape(command)}</code>'
@@ -266,11 +275,21 @@ def advice(folder: Path, record: dict, rows: list[dict], done: int, scores: dict
     return [line for line in lines if line]
 
 
-def cgan_command(recipe: str, data_dir: str | Path | None, generator: Path) -> str:
-    """The command that trains a cGAN with the pairs of a CIN-GAN's generator."""
-    data = f" --data_dir={shlex.quote(str(data_dir))}" if data_dir else ""
+def cgan_command(given: dict, generator: Path) -> str:
+    """The command that trains a cGAN on the same rows, with the pairs of a CIN-GAN's generator.
+
+    Args:
+        given: the arguments of the CIN-GAN's training; those of DATA_FLAGS may be missing.
+        generator: its generator.h5.
+    """
+    words = [f"--recipe={given['recipe']}"]
+    for name, default in DATA_FLAGS.items():
+        value = given.get(name, default)
+        if value != default:
+            value = ",".join(value) if isinstance(value, list) else str(value)
+            words.append(f"--{name}={shlex.quote(value)}")
     path = shlex.quote(str(generator))
-    return f"python train_cGAN.py --recipe={recipe}{data} \\\n    --cin_augment=True --cin_generator_path={path}"
+    return f"python train_cGAN.py {' '.join(words)} \\\n    --cin_augment=True --cin_generator_path={path}"
 
 
 def trend(task: str, own: dict[str, float], rows: list[dict], chosen: bool) -> str | None:

@@ -4,8 +4,10 @@ import csv
 import io
 import json
 import re
+import shlex
 import shutil
 from html.parser import HTMLParser
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ from PIL import Image
 
 import run_report
 import train_cGAN
+import train_CIN_GAN
 from errors import InputError
 
 RNG = np.random.default_rng(0)
@@ -126,10 +129,19 @@ def test_recipe_paper_needs_the_task_and_cin_gan_is_followed_by_a_cgan(tmp_path)
     made = ("y", "generated x", "real x")
     page = Page(run_report.write_report(make_run(tmp_path / "my run", [5], 100, titles=made, noise_ratio=0.93)))
     command = f"--cin_augment=True --cin_generator_path='{tmp_path}/my run/generator.h5'"
-    assert command in page.lines[0] and "--recipe=tuned --data_dir='my data' \\\n" in page.lines[0]
+    assert command in page.lines[0] and "--recipe=tuned --data_dir='my data' --tasks=A,B \\\n" in page.lines[0]
     assert "worse" not in page.text
     assert "noise of real" in page.text and "0.93" in page.text
     assert page.lines[-1].endswith("--task=NAME")
+
+
+def test_a_cgan_after_cin_gan_takes_the_same_rows_for_pairs():
+    given = vars(train_CIN_GAN.make_parser().parse_args(["--data_dir=few", "--images_limit=3", "--unpaired_limit=-1"]))
+    command = run_report.cgan_command(given, Path("generator.h5"))
+    args = train_cGAN.make_parser().parse_args(shlex.split(command.replace("\\\n", ""))[2:])
+    assert all(getattr(args, name) == given[name] for name in run_report.DATA_FLAGS) and args.cin_augment
+    defaults = vars(train_cGAN.make_parser().parse_args([]))
+    assert {name: defaults[name] for name in run_report.DATA_FLAGS} == run_report.DATA_FLAGS
 
 
 def test_names_of_the_users_are_no_html(tmp_path):
