@@ -16,6 +16,7 @@ from data_utils import Task
 from devices import estimate_seconds, is_slow_on_cpu, start_tensorflow
 from errors import InputError
 from generator_files import save_generator, save_keras
+from pair_check import notice_of
 from recipes import NO_ROTATE, Baseline, Recipe
 from run_folder import RunFolder, json_values, written_whole
 from run_report import cgan_command, write_report
@@ -51,6 +52,12 @@ def load_tasks(args: argparse.Namespace) -> list[Task]:
         height, width = task.shape
         print(f"{task.name}: {len(task.train_x)} training pairs, {len(task.test_x)} test pairs, {height} x {width}")
     return tasks
+
+
+def tell_of_unlike_pairs(tasks: list[Task]) -> None:
+    """Print a note for each task whose training pairs hold an x and a y that seem to show different fields."""
+    for notice in filter(None, map(notice_of, tasks)):
+        print(f"note: {notice}")
 
 
 def open_run(args: argparse.Namespace, name: str) -> RunFolder:

@@ -43,6 +43,8 @@ def main(args: argparse.Namespace) -> int:
     given = arguments.given(args, make_parser())
     args.batch_size = args.batch_size or baseline.batch_size
     tasks = launch.load_tasks(args)
+    if args.method != "cyclegan":
+        launch.tell_of_unlike_pairs(tasks)
     runs = [RunFolder(args.dir / baseline.folder / task.name, args.keep_checkpoints) for task in tasks]
     resumes, overwrites = plan_starts(args, runs)
     if args.method != "care":

@@ -41,6 +41,8 @@ def main(args: argparse.Namespace) -> int:
     args = arguments.complete(args)
     run = launch.open_run(args, "Microscopy_cGAN_results" + ("_CIN_augm" if args.cin_augment else ""))
     tasks = launch.load_tasks(args)
+    if not (args.cin_augment and args.alpha == 1.0):
+        launch.tell_of_unlike_pairs(tasks)
     names = [task.name for task in tasks]
     check_cin_generator(args, names)
     patch = launch.choose_patch(tasks, recipe.patch, recipe)
