@@ -22,7 +22,7 @@ GP_WEIGHT = 10.0
 # the content term (log.csv, columns gradient_*). `tuned`: chosen by those columns too.
 CGAN_WEIGHTS = {
     "paper": {"content": 1.0, "adversarial": 0.1},
-    "tuned": {"psnr": 0.005, "ssim": 0.1, "adversarial": 0.0003},
+    "tuned": {"psnr": 0.005, "ssim": 0.1},
 }
 CIN_WEIGHTS = {
     "paper": {"content": 1.0, "style": 0.1, "wasserstein": 0.1},
@@ -142,14 +142,18 @@ def gradients_of_terms(
 
 
 class ConditionalGAN(Method):
-    """The paired GAN that restores: content (or PSNR and SSIM) + adversarial loss (arXiv 1910.14207, section 2.2)."""
+    """The paired GAN that restores: content + adversarial loss (arXiv 1910.14207, section 2.2).
+
+    Recipe `tuned` has PSNR and SSIM in their place, and no discriminator: it took a third of a step and earned neither
+    PSNR nor SSIM nor sharpness (docs/results.md).
+    """
 
     def __init__(self, *args, weights: dict[str, float], **kwargs):
         super().__init__(*args, **kwargs)
-        self.discriminator, self.weights = self.networks["discriminator"], weights
+        self.discriminator, self.weights = self.networks.get("discriminator"), weights
 
     def train_step(self, batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        """One update of generator and discriminator from one forward pass of each.
+        """One update of the generator, and of a discriminator where there is one, from one forward pass of each.
 
         Args:
             batch: {"x", "y"}, each (batch, height, width, 1).
@@ -163,19 +167,26 @@ class ConditionalGAN(Method):
             restored = self.generator(x, training=True)
         with tf.GradientTape(persistent=True) as tape:
             tape.watch(restored)
-            restored_logits = self.discriminator([x, restored], training=True)
-            discriminator_loss = losses.discriminator_loss(self.discriminator([x, y], training=True), restored_logits)
-            terms = {"adversarial": losses.adversarial_loss(restored_logits)}
+            terms = {}
+            if self.discriminator:
+                restored_logits = self.discriminator([x, restored], training=True)
+                discriminator_loss = losses.discriminator_loss(
+                    self.discriminator([x, y], training=True), restored_logits
+                )
+                replica_loss = self._scaled("discriminator", discriminator_loss / self.replicas)
+                terms["adversarial"] = losses.adversarial_loss(restored_logits)
             if "content" in self.weights:
                 terms["content"] = losses.content_loss(self._vgg(restored)[-1], y_features)
             if "psnr" in self.weights:
                 terms["psnr"] = losses.psnr_loss(restored, y)
             if "ssim" in self.weights:
                 terms["ssim"] = losses.ssim_loss(restored, y)
-            replica_loss = self._scaled("discriminator", discriminator_loss / self.replicas)
-        discriminator_gradients = tape.gradient(replica_loss, self.discriminator.trainable_variables)
+        # Before the generator's update, which must see the discriminator as it was.
+        judge_gradients = self.discriminator and tape.gradient(replica_loss, self.discriminator.trainable_variables)
         norms = self._update_generator(generator_tape, tape, terms, self.weights, restored)
-        self._update("discriminator", discriminator_gradients)
+        if not self.discriminator:
+            return {**terms, **norms}
+        self._update("discriminator", judge_gradients)
         return {**terms, "discriminator": discriminator_loss, **norms}
 
 
@@ -275,16 +286,18 @@ def build_cgan(args: argparse.Namespace, recipe: Recipe, features: keras.Model |
     """The cGAN of `args.recipe`, ready to train; call under the strategy's scope."""
     paper = args.recipe == "paper"
     build = models.paper_generator if paper else models.tuned_generator
-    rate = _learning_rate(recipe.cgan_learning_rate, recipe, args.num_iters)
-    discriminator = models.patch_discriminator(JUDGE_FILTERS[args.recipe], normalize=paper)
+    rate, weights = _learning_rate(recipe.cgan_learning_rate, recipe, args.num_iters), CGAN_WEIGHTS[args.recipe]
+    networks = {"generator": build()}
+    if "adversarial" in weights:
+        networks["discriminator"] = models.patch_discriminator(JUDGE_FILTERS[args.recipe], normalize=paper)
     return ConditionalGAN(
-        {"generator": build(), "discriminator": discriminator},
-        {name: make_adam(rate) for name in ("generator", "discriminator")},
+        networks,
+        {name: make_adam(rate) for name in networks},
         build_float32(build),
         recipe.average_decay,
         args.seed,
         features,
-        weights=CGAN_WEIGHTS[args.recipe],
+        weights=weights,
     )
 
 

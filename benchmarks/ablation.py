@@ -1,6 +1,7 @@
-"""Train recipe `tuned` or `paper` with one of its ingredients removed.
+"""Train recipe `tuned` or `paper` with one of its ingredients removed, or `tuned` with an adversarial term.
 
-    python benchmarks/ablation.py --without=adversarial --recipe=tuned --images_limit=10 --num_iters=1541
+    python benchmarks/ablation.py --without=ssim --recipe=tuned --images_limit=10 --num_iters=2200
+    python benchmarks/ablation.py --adversarial=0.003 --recipe=tuned --images_limit=10 --num_iters=1541
     python benchmarks/ablation.py --without=dropout --recipe=paper --images_limit=10 --num_iters=100 --batch_size=4
 
 All other arguments are those of train_cGAN.py. Recipe tuned's are run and scored by benchmarks/quality.py
@@ -23,7 +24,7 @@ RECIPE = {
     "cosine schedule": {"cosine": False},
     "flips": {"mirror": False},
 }
-TERMS = ("adversarial", "ssim", "psnr")
+TERMS = ("ssim", "psnr")
 NETWORK = ("width", "skips")
 # Recipe paper: the output (input + tanh) / 2, the normalisation of the generator's features, its dropout.
 PAPER = ("halved output", "instance normalization", "dropout")
@@ -37,9 +38,7 @@ def remove(ingredient):
     if ingredient in RECIPE:
         recipes.RECIPES["tuned"] = recipes.RECIPES["tuned"]._replace(**RECIPE[ingredient])
     elif ingredient in TERMS:
-        weights = gans.CGAN_WEIGHTS["tuned"]
-        # The discriminator goes on learning; that term alone makes it act on the generator.
-        gans.CGAN_WEIGHTS["tuned"] = {**weights, ingredient: 0.0}
+        gans.CGAN_WEIGHTS["tuned"] = {**gans.CGAN_WEIGHTS["tuned"], ingredient: 0.0}
     elif ingredient in PAPER:
         models.paper_generator = paper_without(ingredient)
     elif ingredient == "width":
@@ -47,6 +46,13 @@ def remove(ingredient):
         models.tuned_generator = lambda: build((16, 32, 64))
     else:
         models._unet = without_skips(models._convolve)
+
+
+def add_adversarial(weight):
+    """Give recipe `tuned` a discriminator and its term."""
+    import gans
+
+    gans.CGAN_WEIGHTS["tuned"] = {**gans.CGAN_WEIGHTS["tuned"], "adversarial": weight}
 
 
 def without_skips(convolve):
@@ -84,13 +90,18 @@ def paper_without(ingredient):
 
 def main(argv):
     parser = argparse.ArgumentParser(add_help=False)
-    parser.add_argument("--without", choices=[*RECIPE, *TERMS, *NETWORK, *PAPER], required=True)
+    change = parser.add_mutually_exclusive_group(required=True)
+    change.add_argument("--without", choices=[*RECIPE, *TERMS, *NETWORK, *PAPER])
+    change.add_argument("--adversarial", type=float, help="weight of the term; a discriminator is trained too")
     chosen, rest = parser.parse_known_args(argv)
     args = train_cGAN.make_parser().parse_args(rest)
     recipe = "paper" if chosen.without in PAPER else "tuned"
     if args.recipe != recipe:
-        raise InputError(f"--without={chosen.without} belongs to --recipe={recipe}, received --recipe={args.recipe}")
-    remove(chosen.without)
+        raise InputError(f"this change belongs to --recipe={recipe}, received --recipe={args.recipe}")
+    if chosen.without:
+        remove(chosen.without)
+    else:
+        add_adversarial(chosen.adversarial)
     return train_cGAN.main(args)
 
 

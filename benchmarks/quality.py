@@ -39,7 +39,8 @@ from data_utils import load_tasks
 from errors import run_script
 from run_folder import write_text
 
-SECONDS_225, CIN, UNPAIRED, CARE, PRECISION = 1541, 1000, 735, 335, 400  # iterations
+SECONDS_225, CIN, UNPAIRED, CARE, PRECISION = 2200, 1000, 1050, 335, 400  # iterations
+WITH_ADVERSARIAL = 1541
 SEEDS = (42, 43, 44)
 PHOTONS = (5, 20, 100)
 CIN_FLAGS = ("--cin_augment=True", "--cin_generator_path={cin}/CIN-GAN_results/generator.h5")
@@ -67,6 +68,10 @@ def tuned(label="tuned", iterations=SECONDS_225, flags=(), **options):
 def with_cin(label="tuned + CIN", cin="cin", flags=(), iterations=SECONDS_225, **options):
     words = ("train_cGAN.py", "--recipe=tuned", f"--num_iters={iterations}", *CIN_FLAGS, *flags)
     return Cell(label, words, cin=cin, **options)
+
+
+def changed(label, change, iterations=SECONDS_225):
+    return Cell(label, ("benchmarks/ablation.py", change, *tuned(iterations=iterations).words[1:]))
 
 
 def care(**options):
@@ -106,11 +111,10 @@ def cells_of(part):
         return [tuned(kind, PRECISION, flags[kind], seed=seed) for seed in SEEDS for kind in kinds]
     if part == "noise":
         return [tuned(f"tuned, {n} photons", data=f"photons{n}") for n in PHOTONS]
-    removed = [
-        Cell(f"without {name}", ("benchmarks/ablation.py", f"--without={name}", *tuned().words[1:]))
-        for name in (*TERMS, *RECIPE, *NETWORK)
-    ]
-    return [tuned("all of it"), *removed, tuned("without turns averaged", average=1)]
+    removed = [changed(f"without {name}", f"--without={name}") for name in (*TERMS, *RECIPE, *NETWORK)]
+    # A discriminator takes 30 % of a step: as many iterations as the same seconds allow.
+    added = [changed(f"with {w} x adversarial", f"--adversarial={w}", WITH_ADVERSARIAL) for w in (0.0003, 0.003)]
+    return [tuned("all of it"), *removed, tuned("without turns averaged", average=1), *added]
 
 
 def run_once(words, folder, results):

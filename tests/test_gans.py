@@ -8,6 +8,8 @@ import tensorflow as tf
 import gans
 import losses
 import models
+import train_cGAN
+from recipes import RECIPES
 from training import compile_step, distribute_batches
 
 RNG = np.random.default_rng(0)
@@ -226,3 +228,17 @@ def test_resume_through_a_checkpoint_is_exact_to_the_bit(name, tmp_path):
     start, *_ = folder.load_checkpoint(second.variables(), {"seed": 1})
     resumed, _ = run(second, make_batch, start, 6)
     assert start == 3 and all(np.array_equal(a, b) for a, b in zip(whole, resumed, strict=True))
+
+
+def test_without_an_adversarial_term_there_is_no_discriminator():
+    """Recipe `tuned` trains and keeps a generator alone."""
+    args = train_cGAN.make_parser().parse_args(["--recipe=tuned", "--num_iters=2"])
+    keras.utils.set_random_seed(1)
+    gan = gans.build_cgan(args, RECIPES["tuned"], None)
+    assert set(gan.networks) == {"generator"} and set(gan.variables()) == {
+        "generator",
+        "released",
+        "generator_optimizer",
+    }
+    values = gan.train_step({name: tf.constant(value) for name, value in pair_batch(RNG).items()})
+    assert set(values) == {"psnr", "ssim", "gradient_psnr", "gradient_ssim"}
