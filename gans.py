@@ -162,32 +162,38 @@ class ConditionalGAN(Method):
             {name: scalar}: this replica's losses and gradient norms.
         """
         x, y = batch["x"], batch["y"]
-        y_features = self._vgg(y)[-1] if "content" in self.weights else None
         with tf.GradientTape() as generator_tape:
             restored = self.generator(x, training=True)
         with tf.GradientTape(persistent=True) as tape:
             tape.watch(restored)
-            terms = {}
+            terms = self._distances(restored, y)
             if self.discriminator:
-                restored_logits = self.discriminator([x, restored], training=True)
-                discriminator_loss = losses.discriminator_loss(
-                    self.discriminator([x, y], training=True), restored_logits
-                )
-                replica_loss = self._scaled("discriminator", discriminator_loss / self.replicas)
-                terms["adversarial"] = losses.adversarial_loss(restored_logits)
-            if "content" in self.weights:
-                terms["content"] = losses.content_loss(self._vgg(restored)[-1], y_features)
-            if "psnr" in self.weights:
-                terms["psnr"] = losses.psnr_loss(restored, y)
-            if "ssim" in self.weights:
-                terms["ssim"] = losses.ssim_loss(restored, y)
-        # Before the generator's update, which must see the discriminator as it was.
-        judge_gradients = self.discriminator and tape.gradient(replica_loss, self.discriminator.trainable_variables)
+                judged, terms["adversarial"] = self._judge(x, y, restored)
+                replica_loss = self._scaled("discriminator", judged / self.replicas)
+        # Taken before the generator's update, applied after it: both see the other network as it was.
+        gradients = tape.gradient(replica_loss, self.discriminator.trainable_variables) if self.discriminator else None
         norms = self._update_generator(generator_tape, tape, terms, self.weights, restored)
-        if not self.discriminator:
-            return {**terms, **norms}
-        self._update("discriminator", judge_gradients)
-        return {**terms, "discriminator": discriminator_loss, **norms}
+        if self.discriminator:
+            self._update("discriminator", gradients)
+            terms["discriminator"] = judged
+        return {**terms, **norms}
+
+    def _distances(self, restored, y):
+        """The generator's terms that compare with y."""
+        terms = {}
+        if "content" in self.weights:
+            terms["content"] = losses.content_loss(self._vgg(restored)[-1], self._vgg(y)[-1])
+        if "psnr" in self.weights:
+            terms["psnr"] = losses.psnr_loss(restored, y)
+        if "ssim" in self.weights:
+            terms["ssim"] = losses.ssim_loss(restored, y)
+        return terms
+
+    def _judge(self, x, y, restored):
+        """(the discriminator's loss, the generator's adversarial loss) from one pass of each pair."""
+        logits = self.discriminator([x, restored], training=True)
+        loss = losses.discriminator_loss(self.discriminator([x, y], training=True), logits)
+        return loss, losses.adversarial_loss(logits)
 
 
 class CINGAN(Method):

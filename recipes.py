@@ -67,7 +67,7 @@ RECIPES = {
         mixed_tasks=True,
         cin_margin=8,
         noise_channels=1,
-        gflop=(23.0, 11.0),
+        gflop=(23.0, 7.7),
     ),
 }
 

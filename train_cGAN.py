@@ -6,7 +6,8 @@
     python train_cGAN.py --recipe=tuned --images_limit=10 --num_iters=800                       ten pairs, on a CPU
 
 Results appear in Microscopy_cGAN_results/ or, with --cin_augment=True, in Microscopy_cGAN_results_CIN_augm/ (below
---dir): generator.h5, discriminator.h5, log.csv, samples/, checkpoints/. Restore your images with restore.py.
+--dir): generator.h5, discriminator.h5 (recipe paper), log.csv, samples/, checkpoints/. Restore your images with
+restore.py.
 """
 
 from __future__ import annotations

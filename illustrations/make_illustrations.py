@@ -95,7 +95,7 @@ def _draw_cgan(card):
     card.arrow((172, 472), (244, 472), (244, 447))
     card.box(340, 370, 110, 60, RESTORES, "generator\n$G(x)$", bold=True)
     card.box(500, 368, 72, 64, DATA, "restored\n$G(x)$", 12, dashed=True)
-    card.box(630, 370, 122, 60, RESTORES, "discriminator\n$D(x, \\cdot)$", bold=True)
+    card.box(630, 370, 122, 60, RESTORES, "discriminator\n(recipe paper)", bold=True)
     for start, end in ((276, 339), (450, 499), (572, 629), (752, 779)):
         card.arrow((start, 400), (end, 400))
     card.text(784, 400, "real or\nrestored?", 12)
@@ -180,8 +180,9 @@ def draw_losses():
     for left, recipe in LOSS_COLUMNS.items():
         card.text(left, 260, f"critic: the sum of, {N_CRITIC[recipe]} updates for one of the generator", 12, FAINT)
         card.text(left + 12, 284, rf"$C(G(y,s),s) - C(x,s) + {gans.GP_WEIGHT:g}\,(\|\nabla C(\hat x,s)\| - 1)^2$", 13)
-        card.text(left, 502, "discriminator: the sum of", 12, FAINT)
-        card.text(left + 12, 524, r"$-\log D(x, y) \;-\; \log(1 - D(x, G(x)))$", 13)
+        if "adversarial" in gans.CGAN_WEIGHTS[recipe]:
+            card.text(left, 502, "discriminator: the sum of", 12, FAINT)
+            card.text(left + 12, 524, r"$-\log D(x, y) \;-\; \log(1 - D(x, G(x)))$", 13)
     card.text(36, 574, _LOSS_NOTE, 12, FAINT)
     return card
 
