@@ -11,10 +11,10 @@ CELLS, CLEARLY, MOST_PAIRS = 8, 0.1, 100
 
 
 def unlike_rows(task: Task) -> list[int]:
-    """Rows of the training pairs (100 of them at most) whose x resembles another pair's y clearly more than its own.
+    """Rows (of the file) of training pairs whose x resembles another pair's y clearly more than its own.
 
-    The resemblance of two images is the correlation of their means over 8 x 8 cells, which noise hardly changes. A
-    wrong pair is not always found; on the shipped sample no right one is.
+    The resemblance of two images is the correlation of their means over 8 x 8 cells, which noise hardly changes. Of
+    more than 100 pairs 100 are looked at, evenly spread. A wrong pair is not always found.
     """
     chosen = np.unique(np.linspace(0, len(task.train_x) - 1, MOST_PAIRS).round().astype(int))
     x, y = _cell_means(task.train_x, chosen), _cell_means(task.train_y, chosen)
@@ -24,7 +24,7 @@ def unlike_rows(task: Task) -> list[int]:
 
 
 def _cell_means(images: Images, chosen):
-    """(pairs, 64), each row of mean 0 and length 1, or 0 where all cells are equal."""
+    """(pairs, 64): raw means of each image's cells, shifted and scaled to mean 0 and length 1 (0 if all are equal)."""
     height, width = (side // CELLS for side in images.shape)
     means = []
     for index in chosen:
@@ -41,6 +41,6 @@ def notice_of(task: Task) -> str | None:
         return None
     named = ", ".join(map(str, rows[:5])) + (f" and {len(rows) - 5} more" if len(rows) > 5 else "")
     return (
-        f"{task.name}: x looks more like the y of another row than like its own in row {named}; "
+        f"{task.name}: x looks more like the y of another row than like its own in rows {named}; "
         "if these are no pairs, lower --images_limit or mend the files"
     )

@@ -1,4 +1,4 @@
-"""Scores and sharpness of generators on images that they were neither trained nor chosen on: rows behind the pairs.
+"""Scores and sharpness of generators on images that they were not trained on and that are no test images.
 
     python benchmarks/sharpness.py --data_dir=REAL --images_limit=10 RUN/generator.h5 OTHER_RUN/generator.h5
 
@@ -17,7 +17,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from data_utils import load_tasks
-from errors import run_script
+from errors import InputError, run_script
 from metrics import affine_metric, fit_affine
 
 BANDS = ((0.02, 0.05), (0.05, 0.1), (0.1, 0.2), (0.2, 0.5))
@@ -25,7 +25,7 @@ MOST_ROWS = 40
 
 
 def band_power(image):
-    """Power in each band of an (H, W) image, its mean taken away, under a Hann window."""
+    """(4,): power in each of BANDS of an (H, W) image, its mean taken away, under a Hann window."""
     window = np.outer(*(np.hanning(side) for side in image.shape))
     power = np.abs(np.fft.fft2((image - image.mean()) * window)) ** 2
     frequency = np.hypot(*np.meshgrid(*(np.fft.fftfreq(side) for side in image.shape), indexing="ij"))
@@ -33,7 +33,7 @@ def band_power(image):
 
 
 def compare(restored, y):
-    """[affine PSNR, SSIM, logarithm of the power ratio in each band] of one image."""
+    """[affine PSNR in dB, SSIM, logarithm of the power ratio in each band] of two (H, W) images in raw units."""
     y = np.asarray(y, np.float64)
     fitted, scores = fit_affine(np.asarray(restored, np.float64), y), affine_metric(restored, y)
     return [scores["psnr"], scores["ssim"], *(np.log(band_power(fitted)) - np.log(band_power(y)))]
@@ -45,6 +45,8 @@ def measure(path, task, images_limit, average):
 
     apply = load_applier(path)
     rows = range(images_limit, min(images_limit + MOST_ROWS, len(task.train_x)))
+    if not rows:
+        raise InputError(f"{task.name} has {len(task.train_x)} pairs, none behind --images_limit={images_limit}")
     means = np.mean(
         [compare(apply(task.train_x[row], task.name, average=average), task.train_y[row]) for row in rows], axis=0
     )

@@ -18,7 +18,8 @@ def draw_networks():
     card = Card(738)
     card.text(36, 30, f"Networks, for an image of {SIDE} x {SIDE} pixels", 16, INK, bold=True)
     for left, recipe in ((36, "paper"), (450, "tuned")):
-        for top, (name, colours, model) in zip((68, 248, 424, 566), networks(recipe), strict=False):
+        drawn = networks(recipe)
+        for (name, colours, model), top in zip(drawn, (68, 248, 424, 566)[: len(drawn)], strict=True):
             card.text(left, top, f"{name}, {recipe}", 13, colours[1], bold=True)
             card.text(left, top + 19, describe(model), 11.5, FAINT)
             if count(model, layers.Conv2D):
@@ -32,13 +33,14 @@ def draw_networks():
 def networks(recipe):
     """[(name, colours, keras.Model), ...] of a recipe, from top to bottom."""
     paper, filters = recipe == "paper", gans.JUDGE_FILTERS[recipe]
-    discriminator = ("cGAN discriminator", RESTORES, models.patch_discriminator(filters, normalize=paper))
-    return [
+    drawn = [
         ("cGAN generator", RESTORES, models.paper_generator() if paper else models.tuned_generator()),
         ("CIN-GAN generator", DEFECTS, (models.paper_cin_generator if paper else models.tuned_cin_generator)(TASKS)),
         ("CIN-GAN critic", DEFECTS, models.patch_critic(TASKS, filters)),
-        *[discriminator] * ("adversarial" in gans.CGAN_WEIGHTS[recipe]),
     ]
+    if "adversarial" in gans.CGAN_WEIGHTS[recipe]:
+        drawn.append(("cGAN discriminator", RESTORES, models.patch_discriminator(filters, normalize=paper)))
+    return drawn
 
 
 def count(model, kind):
