@@ -67,6 +67,21 @@ def turn(images: list[np.ndarray], rng: np.random.Generator, rotate: bool, mirro
     return images
 
 
+def vary_intensity(images: list[np.ndarray], rng: np.random.Generator, amount: float) -> list[np.ndarray]:
+    """The same random gain and offset for every image in the list, in network units.
+
+    A network that has seen a field at one brightness only learns it by heart, and trusts percentiles that another crop
+    of the field would not have.
+
+    Args:
+        images: list of arrays, about 0 to 1.
+        rng: numpy Generator.
+        amount: the gain is within exp(-amount) and exp(amount), the offset within -amount / 6 and amount / 6.
+    """
+    gain, offset = np.exp(rng.uniform(-amount, amount)), rng.uniform(-amount, amount) / 6
+    return [(gain * image + offset).astype(np.float32) for image in images]
+
+
 class Sampling(NamedTuple):
     """How images become the samples of a batch.
 
@@ -76,6 +91,7 @@ class Sampling(NamedTuple):
         seed: of everything random.
         no_rotate: names of tasks that are never turned by 90 degrees.
         mirror: flip images.
+        intensity: `vary_intensity`'s amount for pairs; 0 leaves them as they are.
     """
 
     batch_size: int
@@ -83,6 +99,7 @@ class Sampling(NamedTuple):
     seed: int
     no_rotate: list[str]
     mirror: bool
+    intensity: float = 0.0
 
 
 class PairBatches:
@@ -107,7 +124,7 @@ class PairBatches:
         generated_normalization: Normalization | None = None,
     ):
         self.tasks, self.normalization = tasks, normalization
-        self.batch_size, self.patch, self.seed, self.no_rotate, self.mirror = sampling
+        self.batch_size, self.patch, self.seed, self.no_rotate, self.mirror, self.intensity = sampling
         self.generated, self.alpha = generated or {}, alpha if generated else 0.0
         self.generated_normalization = generated_normalization or normalization
 
@@ -129,7 +146,8 @@ class PairBatches:
         # Percentiles are those of the whole image, so normalisation comes before the crop.
         normalization = self.generated_normalization if use_generated else self.normalization
         pair = crop(normalization.normalize_pair(task.name, x, y), self.patch, rng)
-        return turn(pair, rng, task.name not in self.no_rotate, self.mirror)
+        pair = turn(pair, rng, task.name not in self.no_rotate, self.mirror)
+        return vary_intensity(pair, rng, self.intensity) if self.intensity else pair
 
 
 class UnpairedBatches:
@@ -154,7 +172,7 @@ class UnpairedBatches:
         noise_channels: int,
     ):
         self.tasks, self.normalization, self.updates = tasks, normalization, updates
-        self.batch_size, self.patch, self.seed, self.no_rotate, self.mirror = sampling
+        self.batch_size, self.patch, self.seed, self.no_rotate, self.mirror, _ = sampling
         self.mixed_tasks, self.noise_channels = mixed_tasks, noise_channels
 
     def __call__(self, iteration: int) -> dict[str, np.ndarray]:

@@ -266,11 +266,6 @@ class CINGAN(Method):
         return lambda images: self.critic([images, task], training=True)
 
 
-def _learning_rate(start, recipe, updates):
-    """Constant, or a half cosine to 0 over the planned updates: never a function of the clock."""
-    return keras.optimizers.schedules.CosineDecay(start, updates) if recipe.cosine else start
-
-
 def make_adam(
     rate: float | keras.optimizers.schedules.LearningRateSchedule, **betas: float
 ) -> keras.optimizers.Optimizer:
@@ -294,13 +289,13 @@ def build_cgan(args: argparse.Namespace, recipe: Recipe, features: keras.Model |
     """The cGAN of `args.recipe`, ready to train; call under the strategy's scope."""
     paper = args.recipe == "paper"
     build = models.paper_generator if paper else models.tuned_generator
-    rate, weights = _learning_rate(recipe.cgan_learning_rate, recipe, args.num_iters), CGAN_WEIGHTS[args.recipe]
+    weights = CGAN_WEIGHTS[args.recipe]
     networks = {"generator": build()}
     if "adversarial" in weights:
         networks["discriminator"] = models.patch_discriminator(JUDGE_FILTERS[args.recipe], normalize=paper)
     return ConditionalGAN(
         networks,
-        {name: make_adam(rate) for name in networks},
+        {name: make_adam(recipe.cgan_learning_rate) for name in networks},
         build_float32(build),
         recipe.average_decay,
         args.seed,
@@ -318,7 +313,9 @@ def build_cin_gan(args: argparse.Namespace, recipe: Recipe, num_tasks: int, feat
         return models.tuned_cin_generator(num_tasks)
 
     def adam(updates):
-        rate = _learning_rate(recipe.cin_learning_rate, recipe, args.num_iters * updates)
+        rate = recipe.cin_learning_rate
+        if recipe.cin_cosine:  # Over the planned updates: never a function of the clock.
+            rate = keras.optimizers.schedules.CosineDecay(rate, args.num_iters * updates)
         return make_adam(rate, beta_1=0.5, beta_2=0.9)
 
     return CINGAN(

@@ -173,7 +173,7 @@ def _unet(x, filters):
     """Features at full resolution of a U-Net, one entry of `filters` per resolution."""
 
     def block(x, count):
-        return _convolve(_convolve(x, count), count)
+        return _convolve(_convolve(x, count, activation="leaky_relu"), count, activation="leaky_relu")
 
     skips = []
     for count in filters[:-1]:

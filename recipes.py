@@ -14,9 +14,12 @@ class Recipe(NamedTuple):
         patch, cin_patch: largest training patch of cGAN and CIN-GAN in pixels, or None for whole images.
         size_multiple: the networks take heights and widths that are multiples of this.
         mirror: flip images in training.
+        intensity: cGAN's training pairs are made brighter or dimmer by a factor of up to exp(intensity), and moved by
+            up to intensity / 6 of their span.
         average_decay: decay of the averaged copy of the generator's weights, or None.
-        cosine: anneal the learning rate to zero along a half cosine over `--num_iters`.
-        cgan_learning_rate, cin_learning_rate: Adam's step size at the start.
+        cgan_learning_rate: Adam's step size, constant.
+        cin_learning_rate: CIN-GAN's, at the start.
+        cin_cosine: anneal it to zero along a half cosine over `--num_iters`.
         mixed_tasks: CIN-GAN batches mix the tasks (else one task an update, as published).
         cin_margin: pixels at the border of what CIN-GAN generates that are never used.
         noise_channels: Gaussian noise maps the CIN generator is given.
@@ -28,10 +31,11 @@ class Recipe(NamedTuple):
     cin_patch: int | None
     size_multiple: int
     mirror: bool
+    intensity: float
     average_decay: float | None
-    cosine: bool
     cgan_learning_rate: float
     cin_learning_rate: float
+    cin_cosine: bool
     mixed_tasks: bool
     cin_margin: int
     noise_channels: int
@@ -45,10 +49,11 @@ RECIPES = {
         cin_patch=None,
         size_multiple=4,
         mirror=False,
+        intensity=0.0,
         average_decay=None,
-        cosine=False,
         cgan_learning_rate=1e-4,
         cin_learning_rate=1e-5,
+        cin_cosine=False,
         mixed_tasks=False,
         cin_margin=0,
         noise_channels=0,
@@ -60,10 +65,11 @@ RECIPES = {
         cin_patch=64,
         size_multiple=4,
         mirror=True,
+        intensity=0.3,
         average_decay=0.995,
-        cosine=True,
         cgan_learning_rate=1e-3,
         cin_learning_rate=2e-3,
+        cin_cosine=True,
         mixed_tasks=True,
         cin_margin=8,
         noise_channels=1,

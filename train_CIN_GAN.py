@@ -64,7 +64,7 @@ def main(args: argparse.Namespace) -> int:
         features = launch.load_features(args.vgg_weights) if args.recipe == "paper" else None
         gan = gans.build_cin_gan(args, recipe, len(tasks), features)
     evaluator = Evaluator(tasks, make_metadata(args, recipe, tasks, normalization))
-    training = launch.Training(args, run, strategy, gan, evaluator, recipe.cosine)
+    training = launch.Training(args, run, strategy, gan, evaluator, has_schedule=recipe.cin_cosine)
     return training.run(batches, given)
 
 

@@ -51,13 +51,13 @@ def main(args: argparse.Namespace) -> int:
     import gans
     from run_evaluation import Evaluator
 
-    sampling = Sampling(args.batch_size, patch, args.seed, args.no_rotate, recipe.mirror)
+    sampling = Sampling(args.batch_size, patch, args.seed, args.no_rotate, recipe.mirror, recipe.intensity)
     batches = make_batches(args, tasks, sampling)
     with strategy.scope():
         features = launch.load_features(args.vgg_weights) if args.recipe == "paper" else None
         gan = gans.build_cgan(args, recipe, features)
     metadata = Metadata("cGAN", args.recipe, names, batches.normalization, args.no_rotate, recipe.size_multiple)
-    training = launch.Training(args, run, strategy, gan, Evaluator(tasks, metadata), recipe.cosine)
+    training = launch.Training(args, run, strategy, gan, Evaluator(tasks, metadata), has_schedule=False)
     return training.run(batches, given)
 
 

@@ -1,6 +1,6 @@
 """Train recipe `tuned` or `paper` with one of its ingredients removed, or `tuned` with an adversarial term.
 
-    python benchmarks/ablation.py --without=ssim --recipe=tuned --images_limit=10 --num_iters=2200
+    python benchmarks/ablation.py --without=ssim --recipe=tuned --images_limit=10 --num_iters=2100
     python benchmarks/ablation.py --adversarial=0.003 --recipe=tuned --images_limit=10 --num_iters=1541
     python benchmarks/ablation.py --without=dropout --recipe=paper --images_limit=10 --num_iters=100 --batch_size=4
 
@@ -21,11 +21,11 @@ from errors import InputError, run_script
 # What replaces a field of the recipe; terms of the objective are removed by their own names.
 RECIPE = {
     "averaged weights": {"average_decay": None},
-    "cosine schedule": {"cosine": False},
     "flips": {"mirror": False},
+    "intensities": {"intensity": 0.0},
 }
 TERMS = ("ssim", "psnr")
-NETWORK = ("width", "skips")
+NETWORK = ("leaky", "width", "skips")
 # Recipe paper: the output (input + tanh) / 2, the normalisation of the generator's features, its dropout.
 PAPER = ("halved output", "instance normalization", "dropout")
 
@@ -44,6 +44,9 @@ def remove(ingredient):
     elif ingredient == "width":
         build = models.tuned_generator
         models.tuned_generator = lambda: build((16, 32, 64))
+    elif ingredient == "leaky":
+        convolve = models._convolve
+        models._convolve = lambda x, filters, activation=None: convolve(x, filters, activation="relu")
     else:
         models._unet = without_skips(models._convolve)
 
@@ -59,12 +62,15 @@ def without_skips(convolve):
     """The U-Net's arithmetic without the connections between its two halves."""
     from keras import layers
 
+    def block(x, count):
+        return convolve(convolve(x, count, activation="leaky_relu"), count, activation="leaky_relu")
+
     def autoencoder(x, filters):
         for count in filters[:-1]:
-            x = layers.MaxPooling2D()(convolve(convolve(x, count), count))
-        x = convolve(convolve(x, filters[-1]), filters[-1])
+            x = layers.MaxPooling2D()(block(x, count))
+        x = block(x, filters[-1])
         for count in filters[-2::-1]:
-            x = convolve(convolve(layers.UpSampling2D()(x), count), count)
+            x = block(layers.UpSampling2D()(x), count)
         return x
 
     return autoencoder

@@ -39,7 +39,7 @@ from data_utils import load_tasks
 from errors import run_script
 from run_folder import write_text
 
-SECONDS_225, CIN, UNPAIRED, CARE, PRECISION = 2200, 1000, 1050, 335, 400  # iterations
+SECONDS_225, CIN, UNPAIRED, CARE, PRECISION = 2100, 1000, 1000, 335, 400  # iterations
 SEEDS = (42, 43, 44)
 PHOTONS = (5, 20, 100)
 CIN_FLAGS = ("--cin_augment=True", "--cin_generator_path={cin}/CIN-GAN_results/generator.h5")

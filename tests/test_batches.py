@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from batches import PairBatches, Sampling, UnpairedBatches, crop, epoch_row, patch_shape, turn
+from batches import PairBatches, Sampling, UnpairedBatches, crop, epoch_row, patch_shape, turn, vary_intensity
 from data_utils import load_tasks
 from normalization import FixedNormalization, PercentileNormalization, Scale, fit_cgan, fit_cin
 
@@ -36,6 +36,23 @@ def test_x_and_y_are_turned_and_cropped_alike(tasks):
     scales = {task.name: (Scale(0, 1), Scale(0, 1)) for task in tasks}
     batches = PairBatches(same_tasks, FixedNormalization(scales), Sampling(6, (16, 16), 3, [], True))
     assert all(np.array_equal(batches(i)["x"], batches(i)["y"]) for i in range(5))
+
+
+def test_intensities_vary_alike_in_x_and_y(tasks):
+    """Gain and offset stay within what is promised, and are the same for both images of a pair."""
+    x, y = np.random.default_rng(0).random((2, 16, 16), np.float32)
+    rng, lines = np.random.default_rng(1), []
+    for _ in range(200):
+        x_varied, y_varied = vary_intensity([x, y], rng, 0.3)
+        gain, offset = np.polyfit(x.ravel(), x_varied.ravel(), 1)
+        assert np.allclose(gain * y + offset, y_varied, atol=1e-5) and y_varied.dtype == np.float32
+        lines.append((np.log(gain), offset))
+    limits = np.abs(lines).max(axis=0)
+    assert np.all(limits <= [0.3001, 0.0501]) and np.all(limits > [0.27, 0.045])
+    first = pair_batches(tasks, batch_size=len(tasks)), pair_batches(tasks, batch_size=len(tasks), intensity=0.3)
+    (plain, plain_y), (varied, varied_y) = ((batches(0)["x"][0], batches(0)["y"][0]) for batches in first)
+    gain, offset = np.polyfit(plain.ravel(), varied.ravel(), 1)
+    assert gain != 1 and np.allclose(gain * plain_y + offset, varied_y, atol=1e-4)
 
 
 def test_every_image_is_seen_once_per_epoch():
