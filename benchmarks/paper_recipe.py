@@ -6,7 +6,8 @@ Trains the recipe as published and with one ingredient removed (ablation.py), 10
 test images twice: with the affine metric, which gives each image a gain and an offset of its own, and with one gain and
 one offset for all images of a task. What lies between them is contrast that drifts from image to image. The first rows
 need no training: the input, and the best that (input + tanh) / 2 can show, whatever its network. Each row is printed
-when it is known; finished trainings are kept.
+when it is known; finished trainings are kept. A second table shows where on its curve each generator's tanh works: at
+-1 and 1 it passes no gradient on.
 """
 
 import argparse
@@ -22,6 +23,7 @@ from quality import run_once
 
 from data_utils import load_tasks
 from errors import run_script
+from generator_files import load_generator
 from metrics import affine_metric, fit_affine
 from normalization import fit_cgan
 from run_folder import write_text
@@ -42,6 +44,16 @@ def restore_tests(run, task):
 
     apply = load_applier(run / "generator.h5")
     return [apply(image, task.name) for image in task.test_x]
+
+
+def tanh_of_tests(run, task, normalization):
+    """What the generator's tanh gives for the test images of a task: (N, H, W), -1 to 1."""
+    import keras
+
+    generator, _ = load_generator(run / "generator.h5")
+    part = keras.Model(generator.input, generator.layers[-1].input[1])
+    x = [normalization.x_scale(task.name, image).normalize(image) for image in task.test_x]
+    return part.predict(np.stack(x)[..., None], batch_size=4, verbose=0)[..., 0]
 
 
 def scores(images, task):
@@ -80,10 +92,15 @@ def main(args):
 
     add("input", lambda task: list(task.test_x))
     add("the best of (input + tanh) / 2", lambda task: best_of_half(task, normalization))
+    second = ["| tanh: mean, deviation | " + " | ".join(task.name for task in tasks) + " |", lines[1]]
     for ingredient in (None, *PAPER):
         run = train(args, ingredient)
         label = f"without {ingredient}" if ingredient else "as published"
         add(f"{label}, {args.num_iters} iterations", lambda task, run=run: restore_tests(run, task))
+        cells = [tanh_of_tests(run, task, normalization) for task in tasks]
+        second.append(f"| {label} | " + " | ".join(f"{cell.mean():.3f}, {cell.std():.3f}" for cell in cells) + " |")
+    print("\n".join(["", *second]))
+    lines += ["", *second]
     write_text(args.dir / "paper_recipe.md", "\n".join(lines) + "\n")
     return 0
 

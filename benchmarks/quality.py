@@ -1,6 +1,7 @@
-"""How well recipe `tuned` restores: seeds, pairs, unpaired images, ablation, length, precision, noise levels.
+"""How well recipe `tuned` restores: seeds, folds, pairs, unpaired images, ablation, length, precision, noise levels.
 
     python benchmarks/quality.py --part=seeds --data_dir=REAL --dir=OUT
+    python benchmarks/quality.py --part=folds --data_dir=REAL --dir=OUT
     python benchmarks/quality.py --part=pairs --data_dir=REAL --dir=OUT
     python benchmarks/quality.py --part=pool --data_dir=REAL --dir=OUT
     python benchmarks/quality.py --part=unpaired --data_dir=REAL --dir=OUT
@@ -15,7 +16,8 @@ PART.md and PART.json below --dir; what is finished is kept, and the same comman
 
 Part `pool` asks what CIN-GAN is worth beside the control, a defect model with a handful of numbers fitted to the ten
 pairs (parametric_generator.py), from those pairs' images alone and with all unpaired images of the folder. Part
-`unpaired` trains without pairs, beside a CycleGAN that is small enough to come to its end on a CPU.
+`unpaired` trains without pairs, beside a CycleGAN that is small enough to come to its end on a CPU. Part `folds` is for
+choosing a recipe without test images: it trains on ten pairs of the training rows and scores others of them.
 """
 
 import argparse
@@ -42,10 +44,11 @@ from run_folder import write_text
 SECONDS_225, CIN, UNPAIRED, CARE, PRECISION = 2100, 1000, 1000, 335, 400  # iterations
 SEEDS = (42, 43, 44)
 PHOTONS = (5, 20, 100)
+FOLDS, VALIDATION = 3, range(40, 56)  # of ten training rows each; the rows that score them
 CIN_FLAGS = ("--cin_augment=True", "--cin_generator_path={cin}/CIN-GAN_results/generator.h5")
 POOL = "--unpaired_limit=-1"
 BASELINES = {"care": "CARE_results", "cyclegan": "CycleGAN_results"}
-PARTS = ["seeds", "pairs", "pool", "unpaired", "ablation", "length", "precision", "noise"]
+PARTS = ["seeds", "folds", "pairs", "pool", "unpaired", "ablation", "length", "precision", "noise"]
 
 
 class Cell(NamedTuple):
@@ -69,8 +72,8 @@ def with_cin(label="tuned + CIN", cin="cin", flags=(), iterations=SECONDS_225, *
     return Cell(label, words, cin=cin, **options)
 
 
-def changed(label, change):
-    return Cell(label, ("benchmarks/ablation.py", change, *tuned().words[1:]))
+def changed(label, change, **options):
+    return Cell(label, ("benchmarks/ablation.py", change, *tuned().words[1:]), **options)
 
 
 def care(**options):
@@ -88,6 +91,10 @@ def cells_of(part):
         unpaired = {"label": "tuned, no pairs", "flags": ("--alpha=1",), "iterations": UNPAIRED}
         rows = [tuned, with_cin, lambda seed: with_cin(**unpaired, seed=seed), care]
         return [row(seed=seed) for row in rows for seed in SEEDS]
+    if part == "folds":
+        # What was chosen last; `ablation` removes everything, one by one.
+        rows = [tuned, *[partial(changed, f"without {name}", f"--without={name}") for name in ("leaky", "intensities")]]
+        return [row(data=f"fold{k}", seed=k) for row in rows for k in range(FOLDS)]
     if part == "pool":
         made = [("cin", "CIN"), ("parametric", "control")]
         kinds = [(cin, f"tuned + {name}", flags) for flags in ((), (POOL,)) for cin, name in made]
@@ -167,6 +174,19 @@ def means(images):
     return [float(np.mean([image[key] for image in images])) for key in keys]
 
 
+def make_folds(args):
+    """Write `folds`' pair sets: ten training rows of every task each, and the rows to score them by as test files."""
+    tasks, _ = load_tasks(args.data_dir)
+    for k in range(FOLDS):
+        folder = args.dir / f"fold{k}"
+        folder.mkdir(parents=True, exist_ok=True)
+        for task in tasks:
+            for letter, images in (("X", task.train_x), ("Y", task.train_y)):
+                for end, rows in (("", range(10 * k, 10 * k + 10)), ("_test", VALIDATION)):
+                    stack = [images[row] for row in rows if row < len(images)]
+                    np.save(folder / f"{task.name}_{letter}{end}.npy", np.stack(stack))
+
+
 def simulate(args):
     """Make the images of part `noise`, and score input, total variation and BM3D on them."""
     from filters import has_bm3d
@@ -207,6 +227,8 @@ def describe(scores):
 
 def main(args):
     args.dir.mkdir(parents=True, exist_ok=True)
+    if args.part == "folds":
+        make_folds(args)
     path = args.dir / f"{args.part}.json"
     record = json.loads(path.read_text()) if path.is_file() else simulate(args) if args.part == "noise" else {}
     for cell in cells_of(args.part):
