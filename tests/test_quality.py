@@ -54,3 +54,16 @@ def test_the_curves_are_drawn(records):
     assert sorted(task.name for task in tasks) == sorted(TASKS)
     args = SimpleNamespace(dir=records, data_dir=SAMPLE_DIR, output=records / "pairs.png")
     assert pairs_curve.main(args) == 0 and imread(args.output).std() > 0
+
+
+def test_folds_train_and_score_on_other_training_rows(tmp_path):
+    """Images numbered by their row: no fold sees a row of another, a row that scores it, or a test image."""
+    images = np.broadcast_to(np.arange(60, dtype=np.uint16)[:, None, None], (60, 32, 32)).copy()
+    images[:, 0] += 1000  # Constant images are refused.
+    for name, stack in (("X", images), ("Y", images), ("X_test", images[:9] + 100), ("Y_test", images[:9] + 100)):
+        np.save(tmp_path / f"Coded_{name}.npy", stack)
+    quality.make_folds(SimpleNamespace(dir=tmp_path / "out", data_dir=tmp_path))
+    for k in range(quality.FOLDS):
+        (task,), _ = load_tasks(tmp_path / f"out/fold{k}")
+        assert [int(image.min()) for image in task.train_x] == list(range(10 * k, 10 * k + 10))
+        assert [int(image.min()) for image in task.test_y] == list(range(40, 56))
