@@ -38,7 +38,7 @@ from ablation import NETWORK, RECIPE, TERMS
 
 import table_jobs
 from data_utils import load_tasks
-from errors import run_script
+from errors import InputError, run_script
 from run_folder import write_text
 
 SECONDS_225, CIN, UNPAIRED, CARE, PRECISION = 2100, 1000, 1000, 335, 400  # iterations
@@ -92,7 +92,7 @@ def cells_of(part):
         rows = [tuned, with_cin, lambda seed: with_cin(**unpaired, seed=seed), care]
         return [row(seed=seed) for row in rows for seed in SEEDS]
     if part == "folds":
-        # What was chosen last; `ablation` removes everything, one by one.
+        # Two of the ingredients that were chosen last; `ablation` removes the others too, one by one.
         rows = [tuned, *[partial(changed, f"without {name}", f"--without={name}") for name in ("leaky", "intensities")]]
         return [row(data=f"fold{k}", seed=k) for row in rows for k in range(FOLDS)]
     if part == "pool":
@@ -177,6 +177,9 @@ def means(images):
 def make_folds(args):
     """Write `folds`' pair sets: ten training rows of every task each, and the rows to score them by as test files."""
     tasks, _ = load_tasks(args.data_dir)
+    short = [task.name for task in tasks if len(task.train_x) <= VALIDATION.start]
+    if short:
+        raise InputError(f"part folds needs more than {VALIDATION.start} training rows, which {', '.join(short)} lack")
     for k in range(FOLDS):
         folder = args.dir / f"fold{k}"
         folder.mkdir(parents=True, exist_ok=True)
