@@ -74,9 +74,12 @@ def vary_intensity(images: list[np.ndarray], rng: np.random.Generator, amount: f
     of the field would not have.
 
     Args:
-        images: list of arrays, about 0 to 1.
+        images: list of (H, W) float32 arrays, about 0 to 1.
         rng: numpy Generator.
         amount: the gain is within exp(-amount) and exp(amount), the offset within -amount / 6 and amount / 6.
+
+    Returns:
+        gain * image + offset for each image.
     """
     gain, offset = np.exp(rng.uniform(-amount, amount)), rng.uniform(-amount, amount) / 6
     return [(gain * image + offset).astype(np.float32) for image in images]

@@ -98,7 +98,7 @@ def paper_cin_generator(num_tasks: int, dropout: float = 0.5) -> keras.Model:
     return keras.Model([image, task], defective, name="paper_cin_generator")
 
 
-def _convolve(x, filters, size=3, strides=1, activation="relu"):
+def _convolve(x, filters, size=3, strides=1, activation="leaky_relu"):
     return layers.Conv2D(filters, size, strides=strides, padding="same", activation=activation)(x)
 
 
@@ -173,7 +173,7 @@ def _unet(x, filters):
     """Features at full resolution of a U-Net, one entry of `filters` per resolution."""
 
     def block(x, count):
-        return _convolve(_convolve(x, count, activation="leaky_relu"), count, activation="leaky_relu")
+        return _convolve(_convolve(x, count), count)
 
     skips = []
     for count in filters[:-1]:

@@ -10,6 +10,7 @@ All other arguments are those of train_cGAN.py. Recipe tuned's are run and score
 
 import argparse
 import sys
+from functools import partial
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -45,8 +46,7 @@ def remove(ingredient):
         build = models.tuned_generator
         models.tuned_generator = lambda: build((16, 32, 64))
     elif ingredient == "leaky":
-        convolve = models._convolve
-        models._convolve = lambda x, filters, activation=None: convolve(x, filters, activation="relu")
+        models._convolve = partial(models._convolve, activation="relu")
     else:
         models._unet = without_skips(models._convolve)
 
@@ -62,15 +62,12 @@ def without_skips(convolve):
     """The U-Net's arithmetic without the connections between its two halves."""
     from keras import layers
 
-    def block(x, count):
-        return convolve(convolve(x, count, activation="leaky_relu"), count, activation="leaky_relu")
-
     def autoencoder(x, filters):
         for count in filters[:-1]:
-            x = layers.MaxPooling2D()(block(x, count))
-        x = block(x, filters[-1])
+            x = layers.MaxPooling2D()(convolve(convolve(x, count), count))
+        x = convolve(convolve(x, filters[-1]), filters[-1])
         for count in filters[-2::-1]:
-            x = block(layers.UpSampling2D()(x), count)
+            x = convolve(convolve(layers.UpSampling2D()(x), count), count)
         return x
 
     return autoencoder

@@ -9,6 +9,7 @@ import gans
 import losses
 import models
 import train_cGAN
+import train_CIN_GAN
 from recipes import RECIPES
 from training import compile_step, distribute_batches
 
@@ -228,6 +229,25 @@ def test_resume_through_a_checkpoint_is_exact_to_the_bit(name, tmp_path):
     start, *_ = folder.load_checkpoint(second.variables(), {"seed": 1})
     resumed, _ = run(second, make_batch, start, 6)
     assert start == 3 and all(np.array_equal(a, b) for a, b in zip(whole, resumed, strict=True))
+
+
+@pytest.mark.parametrize("recipe", ["paper", "tuned"])
+def test_rates_are_constant_but_for_tuned_cin_gan(recipe):
+    """Its rates reach 0 after the planned updates: 5 of the generator, n_critic times as many of the critic."""
+    flags = [f"--recipe={recipe}", "--num_iters=5", "--n_critic=3"]
+    cin_args = train_CIN_GAN.make_parser().parse_args(flags)
+    cin_gan = gans.build_cin_gan(cin_args, RECIPES[recipe], 2, None)
+    cgan = gans.build_cgan(train_cGAN.make_parser().parse_args(flags[:2]), RECIPES[recipe], None)
+    for optimizer, updates, anneals in (
+        (cgan.optimizers["generator"], 5, False),
+        (cin_gan.optimizers["generator"], 5, recipe == "tuned"),
+        (cin_gan.optimizers["critic"], 15, recipe == "tuned"),
+    ):
+        rates = []
+        for update in (0, updates - 1, updates):
+            optimizer.iterations.assign(update)
+            rates.append(float(optimizer.learning_rate))
+        assert rates[0] > 0 and ((rates[1] > 0 and rates[2] == 0) if anneals else rates[0] == rates[1] == rates[2])
 
 
 def test_without_an_adversarial_term_there_is_no_discriminator():

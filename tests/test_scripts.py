@@ -123,15 +123,30 @@ def test_resume_refuses_other_data(train, pair_folder):
         train(train_cGAN, "--recipe=tuned", "--resume")
 
 
-def test_resuming_a_finished_run_changes_nothing_and_it_can_grow(train, one_block):
+@pytest.mark.parametrize("recipe", ["--recipe=paper", "--recipe=tuned"])
+def test_resuming_a_finished_run_changes_nothing_and_it_can_grow(recipe, train, one_block):
     """The losses of its last row stay; a constant learning rate may go on to more iterations."""
-    run = train(train_cGAN, "--recipe=paper")
+    run = train(train_cGAN, recipe)
     log, generator = (run / "log.csv").read_text(), weights(run)
-    train(train_cGAN, "--recipe=paper", "--resume")
+    train(train_cGAN, recipe, "--resume")
     assert (run / "log.csv").read_text() == log
     assert all(np.array_equal(a, b) for a, b in zip(generator, weights(run), strict=True))
-    train(train_cGAN, "--recipe=paper", "--resume", "--num_iters=3")
+    train(train_cGAN, recipe, "--resume", "--num_iters=3")
     assert read_iterations(run) == [2, 3]
+
+
+def test_a_cin_gan_whose_rate_anneals_cannot_grow(train):
+    train(train_CIN_GAN, "--recipe=tuned", "--n_critic=1")
+    with pytest.raises(InputError, match="num_iters was 2"):
+        train(train_CIN_GAN, "--recipe=tuned", "--n_critic=1", "--resume", "--num_iters=3")
+
+
+@pytest.mark.parametrize(("recipe", "intensity"), [("paper", 0.0), ("tuned", 0.3)])
+def test_the_recipe_decides_whether_intensities_vary(recipe, intensity, train, one_block, monkeypatch):
+    seen, make = [], train_cGAN.make_batches
+    monkeypatch.setattr(train_cGAN, "make_batches", lambda *args: seen.append(make(*args)) or seen[0])
+    train(train_cGAN, f"--recipe={recipe}")
+    assert [batches.intensity for batches in seen] == [intensity]
 
 
 def test_what_stands_in_the_log_is_saved(train, monkeypatch):
