@@ -1,6 +1,6 @@
 """The whole path on the shipped sample: train CIN-GAN, train cGAN without and with its pairs, restore, compare.
 
-    python demo.py                   10 to 12 minutes on 2 CPU cores; results in demo_results/
+    python demo.py                   10 to 13 minutes on 2 CPU cores; results in demo_results/
     python demo.py --dir=FOLDER
 
 Ten pairs a task are trained on; the 10 test images of each task are restored. The table and before_after.png compare
