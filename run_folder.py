@@ -141,12 +141,15 @@ class RunFolder:
 
     def write_args(self, args: argparse.Namespace, given: list[str]) -> None:
         """Save all arguments, the names of those that are no defaults, versions and the git commit as args.json."""
+        import tensorflow as tf  # Its distribution may be tensorflow-cpu, so it is asked itself.
+
         record = {
             "arguments": json_values(vars(args)),
             "not_default": given,
             "versions": {
                 "python": platform.python_version(),
-                **{name: version(name) for name in ("tensorflow", "keras", "numpy", "scikit-image")},
+                "tensorflow": tf.__version__,
+                **{name: version(name) for name in ("keras", "numpy", "scikit-image")},
             },
             "git_commit": _git_commit(),
         }
