@@ -1,6 +1,9 @@
 """The run folder: files whole or not at all, logs that can be cut back, checkpoints that are checked."""
 
+import argparse
 import csv
+import importlib.metadata
+import json
 import os
 import subprocess
 import sys
@@ -8,7 +11,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
+import run_folder
 from errors import InputError
 from plots import save_loss_curves
 from run_folder import KEEP_CHECKPOINTS, RunFolder, write_text, written_whole
@@ -130,3 +135,14 @@ def test_a_checkpoint_of_another_network_is_refused(tmp_path):
     for others in ([Variable([1, 2]), Variable([3])], [Variable([1, 2, 3])]):
         with pytest.raises(InputError, match="of another network"):
             run.load_checkpoint({"a": others}, {})
+
+
+def test_versions_are_known_without_a_distribution_named_tensorflow(tmp_path, monkeypatch):
+    def version(name):
+        if name == "tensorflow":  # as where tensorflow-cpu is installed
+            raise importlib.metadata.PackageNotFoundError(name)
+        return importlib.metadata.version(name)
+
+    monkeypatch.setattr(run_folder, "version", version)
+    RunFolder(tmp_path).write_args(argparse.Namespace(seed=1), [])
+    assert json.loads((tmp_path / "args.json").read_text())["versions"]["tensorflow"] == tf.__version__
