@@ -16,6 +16,7 @@ from normalization import FixedNormalization, Normalization
 
 # One independent random stream per purpose.
 STREAM_EPOCH, STREAM_PAIR, STREAM_UNPAIRED = range(3)
+REAL, GENERATED = "real", "generated"
 
 
 def patch_shape(tasks: list[Task], largest: int | None, multiple: int) -> tuple[int, int]:
@@ -85,6 +86,19 @@ def vary_intensity(images: list[np.ndarray], rng: np.random.Generator, amount: f
     return [(gain * image + offset).astype(np.float32) for image in images]
 
 
+def mixup(pair: list[np.ndarray], other: list[np.ndarray], rng: np.random.Generator) -> list[np.ndarray]:
+    """Convex combination of two pairs, the same for x and y (Zhang et al., arXiv 1710.09412).
+
+    The share of `other` is uniform between 0 and a half.
+
+    Args:
+        pair, other: lists of arrays of one shape.
+        rng: numpy Generator.
+    """
+    share = np.float32(rng.uniform(0.0, 0.5))
+    return [(1 - share) * image + share * second for image, second in zip(pair, other, strict=True)]
+
+
 class Sampling(NamedTuple):
     """How images become the samples of a batch.
 
@@ -95,6 +109,7 @@ class Sampling(NamedTuple):
         no_rotate: names of tasks that are never turned by 90 degrees.
         mirror: flip images.
         intensity: `vary_intensity`'s amount for pairs; 0 leaves them as they are.
+        mixup_after: epochs after which every real pair is mixed with another of its task, or None.
     """
 
     batch_size: int
@@ -103,6 +118,7 @@ class Sampling(NamedTuple):
     no_rotate: list[str]
     mirror: bool
     intensity: float = 0.0
+    mixup_after: int | None = None
 
 
 class PairBatches:
@@ -127,9 +143,12 @@ class PairBatches:
         generated_normalization: Normalization | None = None,
     ):
         self.tasks, self.normalization = tasks, normalization
-        self.batch_size, self.patch, self.seed, self.no_rotate, self.mirror, self.intensity = sampling
-        self.generated, self.alpha = generated or {}, alpha if generated else 0.0
-        self.generated_normalization = generated_normalization or normalization
+        self.batch_size, self.patch, self.seed, self.no_rotate, self.mirror, *variety = sampling
+        self.intensity, self.mixup_after = variety
+        self.alpha = alpha if generated else 0.0
+        self.images = {REAL: {task.name: (task.train_x, task.train_y) for task in tasks}, GENERATED: generated}
+        self.normalizations = {REAL: normalization, GENERATED: generated_normalization or normalization}
+        self.scales = {}
 
     def __call__(self, iteration: int) -> dict[str, np.ndarray]:
         rng = np.random.default_rng([self.seed, STREAM_PAIR, iteration])
@@ -142,14 +161,26 @@ class PairBatches:
         draw, task_index = divmod(sample, len(self.tasks))
         task = self.tasks[task_index]
         # Drawn whether needed or not, so that alpha = 0 sees the same real pairs as a run without CIN-GAN.
-        use_generated = rng.random() < self.alpha
-        xs, ys = self.generated[task.name] if use_generated else (task.train_x, task.train_y)
-        row = rng.integers(len(xs)) if use_generated else epoch_row(self.seed, task_index, draw, len(xs))
-        x, y = xs[row], ys[row]
-        # Percentiles are those of the whole image, so normalisation comes before the crop.
-        normalization = self.generated_normalization if use_generated else self.normalization
-        pair = crop(normalization.normalize_pair(task.name, x, y), self.patch, rng)
-        pair = turn(pair, rng, task.name not in self.no_rotate, self.mirror)
+        if rng.random() < self.alpha:
+            return self._random_patch(GENERATED, task.name, rng)
+        epoch, row = draw // len(task.train_x), epoch_row(self.seed, task_index, draw, len(task.train_x))
+        pair = self._patch_pair(REAL, task.name, row, rng)
+        if self.mixup_after is None or epoch < self.mixup_after:
+            return pair
+        return mixup(pair, self._random_patch(REAL, task.name, rng), rng)
+
+    def _random_patch(self, kind, name, rng):
+        return self._patch_pair(kind, name, rng.integers(len(self.images[kind][name][0])), rng)
+
+    def _patch_pair(self, kind, name, row, rng):
+        pair = [images[row] for images in self.images[kind][name]]
+        key = kind, name, int(row)
+        if key not in self.scales:
+            # Percentiles of a whole image cost more than all else in a batch, and never change.
+            self.scales[key] = self.normalizations[kind].pair_scales(name, *pair)
+        patches = zip(self.scales[key], crop(pair, self.patch, rng), strict=True)
+        pair = [scale.normalize(patch) for scale, patch in patches]
+        pair = turn(pair, rng, name not in self.no_rotate, self.mirror)
         return vary_intensity(pair, rng, self.intensity) if self.intensity else pair
 
 
@@ -175,7 +206,7 @@ class UnpairedBatches:
         noise_channels: int,
     ):
         self.tasks, self.normalization, self.updates = tasks, normalization, updates
-        self.batch_size, self.patch, self.seed, self.no_rotate, self.mirror, _ = sampling
+        self.batch_size, self.patch, self.seed, self.no_rotate, self.mirror, *_ = sampling
         self.mixed_tasks, self.noise_channels = mixed_tasks, noise_channels
 
     def __call__(self, iteration: int) -> dict[str, np.ndarray]:
@@ -200,5 +231,5 @@ class UnpairedBatches:
         images = task.unpaired_x if kind == "x" else task.unpaired_y
         image = images[rng.integers(len(images))]
         scale = self.normalization.x_scale if kind == "x" else self.normalization.y_scale
-        image = scale(task.name, image).normalize(image)
-        return turn(crop([image], self.patch, rng), rng, task.name not in self.no_rotate, self.mirror)[0]
+        patches = [scale(task.name, image).normalize(patch) for patch in crop([image], self.patch, rng)]
+        return turn(patches, rng, task.name not in self.no_rotate, self.mirror)[0]

@@ -60,9 +60,13 @@ class FixedNormalization:
 
     restored_scale = y_scale
 
+    def pair_scales(self, task: str, x: np.ndarray, y: np.ndarray) -> tuple[Scale, Scale]:
+        """Scales of a training pair; x and y are whole images."""
+        return self.x_scale(task, x), self.y_scale(task, x)
+
     def normalize_pair(self, task: str, x: np.ndarray, y: np.ndarray) -> list[np.ndarray]:
         """A training pair in network units."""
-        return [self.x_scale(task, x).normalize(x), self.y_scale(task, x).normalize(y)]
+        return [scale.normalize(image) for scale, image in zip(self.pair_scales(task, x, y), (x, y), strict=True)]
 
     def to_json(self) -> dict:
         """Plain numbers for the HDF5 attribute."""
@@ -101,6 +105,7 @@ class PercentileNormalization:
         low, span = self.x_scale(task, image)
         return Scale((low - offset) / gain, span / gain)
 
+    pair_scales = FixedNormalization.pair_scales
     normalize_pair = FixedNormalization.normalize_pair
 
     def to_json(self) -> dict:
@@ -114,9 +119,9 @@ class OwnPercentileNormalization(PercentileNormalization):
     def __init__(self, names: Iterable[str]):
         super().__init__(dict.fromkeys(names, (1.0, 0.0)))
 
-    def normalize_pair(self, task: str, x: np.ndarray, y: np.ndarray) -> list[np.ndarray]:
-        """A training pair in network units."""
-        return [self.x_scale(task, image).normalize(image) for image in (x, y)]
+    def pair_scales(self, task: str, x: np.ndarray, y: np.ndarray) -> tuple[Scale, Scale]:
+        """Scales of a training pair; x and y are whole images."""
+        return self.x_scale(task, x), self.x_scale(task, y)
 
 
 Normalization = FixedNormalization | PercentileNormalization

@@ -16,6 +16,7 @@ class Recipe(NamedTuple):
         mirror: flip images in training.
         intensity: cGAN's training pairs are made brighter or dimmer by a factor of up to exp(intensity), and moved by
             up to intensity / 6 of their span.
+        mixup_after: epochs after which cGAN's real pairs are mixed with each other, or None.
         average_decay: decay of the averaged copy of the generator's weights, or None.
         cgan_learning_rate: Adam's step size, constant.
         cin_learning_rate: CIN-GAN's, at the start.
@@ -32,6 +33,7 @@ class Recipe(NamedTuple):
     size_multiple: int
     mirror: bool
     intensity: float
+    mixup_after: int | None
     average_decay: float | None
     cgan_learning_rate: float
     cin_learning_rate: float
@@ -50,6 +52,7 @@ RECIPES = {
         size_multiple=4,
         mirror=False,
         intensity=0.0,
+        mixup_after=None,
         average_decay=None,
         cgan_learning_rate=1e-4,
         cin_learning_rate=1e-5,
@@ -66,6 +69,7 @@ RECIPES = {
         size_multiple=4,
         mirror=True,
         intensity=0.3,
+        mixup_after=600,
         average_decay=0.995,
         cgan_learning_rate=1e-3,
         cin_learning_rate=2e-3,

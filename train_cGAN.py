@@ -51,7 +51,8 @@ def main(args: argparse.Namespace) -> int:
     import gans
     from run_evaluation import Evaluator
 
-    sampling = Sampling(args.batch_size, patch, args.seed, args.no_rotate, recipe.mirror, recipe.intensity)
+    variety = recipe.mirror, recipe.intensity, recipe.mixup_after
+    sampling = Sampling(args.batch_size, patch, args.seed, args.no_rotate, *variety)
     batches = make_batches(args, tasks, sampling)
     with strategy.scope():
         features = launch.load_features(args.vgg_weights) if args.recipe == "paper" else None

@@ -5,7 +5,7 @@
     python benchmarks/ablation.py --without=dropout --recipe=paper --images_limit=10 --num_iters=100 --batch_size=4
 
 All other arguments are those of train_cGAN.py. Recipe tuned's are run and scored by benchmarks/quality.py
---part=ablation, recipe paper's by benchmarks/paper_recipe.py.
+--part=ablation (mixup by --part=length), recipe paper's by benchmarks/paper_recipe.py.
 """
 
 import argparse
@@ -24,6 +24,7 @@ RECIPE = {
     "averaged weights": {"average_decay": None},
     "flips": {"mirror": False},
     "intensities": {"intensity": 0.0},
+    "mixup": {"mixup_after": None},
 }
 TERMS = ("ssim", "psnr")
 NETWORK = ("leaky", "width", "skips")

@@ -72,8 +72,8 @@ def with_cin(label="tuned + CIN", cin="cin", flags=(), iterations=SECONDS_225, *
     return Cell(label, words, cin=cin, **options)
 
 
-def changed(label, change, **options):
-    return Cell(label, ("benchmarks/ablation.py", change, *tuned().words[1:]), **options)
+def changed(label, change, iterations=SECONDS_225, **options):
+    return Cell(label, ("benchmarks/ablation.py", change, *tuned(iterations=iterations).words[1:]), **options)
 
 
 def care(**options):
@@ -108,9 +108,10 @@ def cells_of(part):
     if part == "pairs":
         rows = [tuned, with_cin, care, partial(with_cin, "tuned + CIN, pool", flags=(POOL,))]
         # With all pairs nothing is left for a pool.
-        return [row(limit=limit) for limit in (10, 3, 1, 30, -1) for row in (rows if limit > 0 else rows[:3])]
+        cells = [(row, limit) for limit in (10, 3, 1, 30, -1) for row in (rows if limit > 0 else rows[:3])]
+        return [row(limit=limit, seed=seed) for seed in SEEDS for row, limit in cells]
     if part == "length":
-        return [tuned(f"tuned, {n} x 225 s", SECONDS_225 * n) for n in (1, 8)]
+        return length_cells()
     if part == "precision":
         kinds = ("float32", "bfloat16")
         # Batch 2: a CPU without instructions for bfloat16 takes several times as long for a step.
@@ -118,7 +119,24 @@ def cells_of(part):
         return [tuned(kind, PRECISION, flags[kind], seed=seed) for seed in SEEDS for kind in kinds]
     if part == "noise":
         return [tuned(f"tuned, {n} photons", data=f"photons{n}") for n in PHOTONS]
-    removed = [changed(f"without {name}", f"--without={name}") for name in (*TERMS, *RECIPE, *NETWORK)]
+    return ablation_cells()
+
+
+def length_cells():
+    """Eight times as long, mixup removed and CIN-GAN's pairs added."""
+    long = {"iterations": 8 * SECONDS_225}
+    return [
+        tuned("tuned, 225 s"),
+        tuned("tuned, 8 x 225 s", **long),
+        changed("without mixup, 8 x 225 s", "--without=mixup", **long),
+        with_cin("tuned + CIN, pool, 8 x 225 s", flags=(POOL,), **long),
+    ]
+
+
+def ablation_cells():
+    """One ingredient removed at a time; mixup sets in later than these trainings end."""
+    ingredients = [name for name in (*TERMS, *RECIPE, *NETWORK) if name != "mixup"]
+    removed = [changed(f"without {name}", f"--without={name}") for name in ingredients]
     return [tuned("all of it"), *removed, tuned("without turns averaged", average=1)]
 
 

@@ -40,7 +40,12 @@ def shape_of(generator):
 
 WHOLE = ({"leaky_relu"}, 2, 24)
 NETWORKS = {"leaky": ({"relu"}, 2, 24), "width": ({"leaky_relu"}, 2, 16), "skips": ({"leaky_relu"}, 0, 24)}
-FIELDS = {"averaged weights": {"average_decay": None}, "flips": {"mirror": False}, "intensities": {"intensity": 0.0}}
+FIELDS = {
+    "averaged weights": {"average_decay": None},
+    "flips": {"mirror": False},
+    "intensities": {"intensity": 0.0},
+    "mixup": {"mixup_after": None},
+}
 
 
 @pytest.mark.parametrize("ingredient", [None, *ablation.RECIPE, *ablation.TERMS, *ablation.NETWORK])

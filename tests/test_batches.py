@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
+from numpy.lib.stride_tricks import sliding_window_view
 
-from batches import PairBatches, Sampling, UnpairedBatches, crop, epoch_row, patch_shape, turn, vary_intensity
+from batches import PairBatches, Sampling, UnpairedBatches, crop, epoch_row, mixup, patch_shape, turn, vary_intensity
 from data_utils import load_tasks
 from normalization import FixedNormalization, PercentileNormalization, Scale, fit_cgan, fit_cin
 
@@ -38,6 +39,30 @@ def test_x_and_y_are_turned_and_cropped_alike(tasks):
     assert all(np.array_equal(batches(i)["x"], batches(i)["y"]) for i in range(5))
 
 
+def test_scales_are_those_of_the_whole_images_and_taken_once(tasks):
+    """Patches are cut from the normalised images, whose percentiles are not computed again for every batch."""
+
+    class Counting(PercentileNormalization):
+        calls = 0
+
+        def x_scale(self, task, image):
+            self.calls += 1
+            return super().x_scale(task, image)
+
+    names = [task.name for task in tasks]
+    normalization = Counting(dict.fromkeys(names, (2.0, 1.0)))
+    batches = PairBatches(tasks, normalization, Sampling(len(tasks), (16, 16), 3, names, False))
+    for i in range(5):
+        for index, task in enumerate(tasks):
+            row = epoch_row(3, index, i, 5)
+            whole = normalization.normalize_pair(task.name, task.train_x[row], task.train_y[row])
+            for image, patches in zip(whole, batches(i).values(), strict=True):
+                cuts = sliding_window_view(image, (16, 16))
+                assert (cuts == patches[index, ..., 0]).all((2, 3)).any()
+    before = normalization.calls
+    assert before > 0 and batches(40) and normalization.calls == before
+
+
 def test_intensities_vary_alike_in_x_and_y(tasks):
     """Gain and offset stay within what is promised, and are the same for both images of a pair."""
     x, y = np.random.default_rng(0).random((2, 16, 16), np.float32)
@@ -53,6 +78,48 @@ def test_intensities_vary_alike_in_x_and_y(tasks):
     (plain, plain_y), (varied, varied_y) = ((batches(0)["x"][0], batches(0)["y"][0]) for batches in first)
     gain, offset = np.polyfit(plain.ravel(), varied.ravel(), 1)
     assert abs(gain - 1) > 0.01 and np.allclose(gain * plain_y + offset, varied_y, atol=1e-4)
+
+
+def test_mixup_takes_the_same_share_of_both_images():
+    """Pairs of constant images: what comes out tells the share, which is uniform between 0 and a half."""
+    rng = np.random.default_rng(0)
+    pair, other = ([np.full((4, 4), value, np.float32) for value in values] for values in ((1, 10), (3, 30)))
+    shares = []
+    for _ in range(300):
+        x, y = mixup(pair, other, rng)
+        assert np.allclose(10 * x, y) and x.dtype == y.dtype == np.float32
+        shares.append((x[0, 0] - 1) / 2)
+    assert 0 <= min(shares) < 0.02 and 0.48 < max(shares) <= 0.5 and np.mean(shares) == pytest.approx(0.25, abs=0.03)
+
+
+def test_real_pairs_are_mixed_from_their_epoch_on(tasks):
+    """Five constant pairs a task, six images in a batch: epoch 2 of all tasks begins with iteration 5."""
+    values = [np.full((32, 32), 2.0**row, np.float32) for row in range(5)]
+    flat = [task._replace(train_x=values, train_y=values) for task in tasks]
+    scales = {task.name: (Scale(0, 1), Scale(0, 1)) for task in tasks}
+    first = 2 * 5 * len(tasks) // 6
+
+    def levels(iterations, **changes):
+        sampling = Sampling(6, (16, 16), 3, [], True, **changes)
+        batches = [PairBatches(flat, FixedNormalization(scales), sampling)(i) for i in iterations]
+        assert all(np.array_equal(batch["x"], batch["y"]) for batch in batches)
+        return {float(image[0, 0, 0]) for batch in batches for image in batch["x"]}
+
+    pure = {float(value[0, 0]) for value in values}
+    assert levels(range(first), mixup_after=2) == levels(range(20)) == pure
+    mixed = levels(range(first, 20), mixup_after=2)
+    # A pair is mixed with itself one time in five.
+    assert len(mixed - pure) > 0.7 * 6 * (20 - first) and min(mixed) >= 1 and max(mixed) <= 16
+
+
+def test_generated_pairs_are_not_mixed(tasks):
+    ramp = np.arange(32 * 32, dtype=np.float32).reshape(32, 32)
+    generated = {task.name: ([ramp, -ramp], [ramp, -ramp]) for task in tasks}
+    scales = {task.name: (Scale(0, 1), Scale(0, 1)) for task in tasks}
+    sampling = Sampling(8, (16, 16), 3, [], False, mixup_after=0)
+    batch = PairBatches(tasks, FixedNormalization(scales), sampling, generated, 1.0)(3)
+    steps = np.unique(np.abs(np.diff(batch["x"], axis=2)))
+    assert set(steps) <= {1.0, 32.0}
 
 
 def test_every_image_is_seen_once_per_epoch():

@@ -141,12 +141,12 @@ def test_a_cin_gan_whose_rate_anneals_cannot_grow(train):
         train(train_CIN_GAN, "--recipe=tuned", "--n_critic=1", "--resume", "--num_iters=3")
 
 
-@pytest.mark.parametrize(("recipe", "intensity"), [("paper", 0.0), ("tuned", 0.3)])
-def test_the_recipe_decides_whether_intensities_vary(recipe, intensity, train, one_block, monkeypatch):
+@pytest.mark.parametrize(("recipe", "variety"), [("paper", (False, 0.0, None)), ("tuned", (True, 0.3, 600))])
+def test_the_recipe_decides_how_pairs_are_varied(recipe, variety, train, one_block, monkeypatch):
     seen, make = [], train_cGAN.make_batches
     monkeypatch.setattr(train_cGAN, "make_batches", lambda *args: seen.append(make(*args)) or seen[0])
     train(train_cGAN, f"--recipe={recipe}")
-    assert [batches.intensity for batches in seen] == [intensity]
+    assert [(batches.mirror, batches.intensity, batches.mixup_after) for batches in seen] == [variety]
 
 
 def test_what_stands_in_the_log_is_saved(train, monkeypatch):
