@@ -109,7 +109,7 @@ class Sampling(NamedTuple):
         no_rotate: names of tasks that are never turned by 90 degrees.
         mirror: flip images.
         intensity: `vary_intensity`'s amount for pairs; 0 leaves them as they are.
-        mixup_after: epochs after which every real pair is mixed with another of its task, or None.
+        mixup_after: epochs after which every real pair is mixed with another of its task, if there is one; or None.
     """
 
     batch_size: int
@@ -163,9 +163,9 @@ class PairBatches:
         # Drawn whether needed or not, so that alpha = 0 sees the same real pairs as a run without CIN-GAN.
         if rng.random() < self.alpha:
             return self._random_patch(GENERATED, task.name, rng)
-        epoch, row = draw // len(task.train_x), epoch_row(self.seed, task_index, draw, len(task.train_x))
-        pair = self._patch_pair(REAL, task.name, row, rng)
-        if self.mixup_after is None or epoch < self.mixup_after:
+        count = len(task.train_x)
+        pair = self._patch_pair(REAL, task.name, epoch_row(self.seed, task_index, draw, count), rng)
+        if self.mixup_after is None or draw // count < self.mixup_after or count == 1:
             return pair
         return mixup(pair, self._random_patch(REAL, task.name, rng), rng)
 

@@ -112,6 +112,12 @@ def test_real_pairs_are_mixed_from_their_epoch_on(tasks):
     assert len(mixed - pure) > 0.7 * 6 * (20 - first) and min(mixed) >= 1 and max(mixed) <= 16
 
 
+def test_a_single_pair_is_not_mixed(tasks):
+    single = [task._replace(train_x=[task.train_x[0]], train_y=[task.train_y[0]]) for task in tasks]
+    plain, mixed = (pair_batches(single, mixup_after=epochs) for epochs in (None, 0))
+    assert all(same(plain(i), mixed(i)) for i in range(5))
+
+
 def test_generated_pairs_are_not_mixed(tasks):
     ramp = np.arange(32 * 32, dtype=np.float32).reshape(32, 32)
     generated = {task.name: ([ramp, -ramp], [ramp, -ramp]) for task in tasks}
