@@ -109,7 +109,8 @@ class Sampling(NamedTuple):
         no_rotate: names of tasks that are never turned by 90 degrees.
         mirror: flip images.
         intensity: `vary_intensity`'s amount for pairs; 0 leaves them as they are.
-        mixup_after: epochs after which every real pair is mixed with another of its task, if there is one; or None.
+        mixup_after: epochs after which every real pair is mixed with one drawn from its task, unless it is the only
+            one; epochs of all draws, generated pairs among them. None never mixes.
     """
 
     batch_size: int

@@ -45,7 +45,7 @@ class Images:
         if len(values) < count:
             raise InputError(f"{self.path}: image {row} is cut short; was the file changed?")
         with np.errstate(over="ignore"):  # `check` tells of values that float32 cannot hold
-            return values.reshape(self.shape).astype(np.float32)
+            return values.reshape(self.shape).astype(np.float32, copy=False)
 
     @property
     def shape(self) -> tuple[int, int]:

@@ -16,7 +16,8 @@ class Recipe(NamedTuple):
         mirror: flip images in training.
         intensity: cGAN's training pairs are made brighter or dimmer by a factor of up to exp(intensity), and moved by
             up to intensity / 6 of their span.
-        mixup_after: epochs after which cGAN's real pairs are mixed with each other, or None.
+        mixup_after: epochs (pairs x tasks / batch size iterations each) after which cGAN's real pairs are mixed with
+            each other, or None.
         average_decay: decay of the averaged copy of the generator's weights, or None.
         cgan_learning_rate: Adam's step size, constant.
         cin_learning_rate: CIN-GAN's, at the start.

@@ -5,7 +5,7 @@
     python benchmarks/ablation.py --without=dropout --recipe=paper --images_limit=10 --num_iters=100 --batch_size=4
 
 All other arguments are those of train_cGAN.py. Recipe tuned's are run and scored by benchmarks/quality.py
---part=ablation (mixup by --part=length), recipe paper's by benchmarks/paper_recipe.py.
+--part=ablation (mixup, which begins later, by --part=length), recipe paper's by benchmarks/paper_recipe.py.
 """
 
 import argparse

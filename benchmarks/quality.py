@@ -11,7 +11,8 @@
     python benchmarks/quality.py --part=noise --dir=OUT                     simulates its own images
 
 Every training has a fixed number of iterations, those that 225 s of training steps (75 s a task for CARE) allowed on
-2 CPU cores, so that neither the machine's mood nor its neighbours change a number. A part prints its table and writes
+2 CPU cores (part `length`: up to eight times as many; `precision`: 400 of batch 2), so that neither the machine's mood
+nor its neighbours change a number. A part prints its table and writes
 PART.md and PART.json below --dir; what is finished is kept, and the same command goes on where it was stopped.
 
 Part `pool` asks what CIN-GAN is worth beside the control, a defect model with a handful of numbers fitted to the ten
@@ -106,10 +107,9 @@ def cells_of(part):
         rows = [cyclegan(n) for n in (750, 3000)]
         return [*rows, with_cin("tuned, no pairs", flags=("--alpha=1",), iterations=UNPAIRED)]
     if part == "pairs":
-        rows = [tuned, with_cin, care, partial(with_cin, "tuned + CIN, pool", flags=(POOL,))]
-        # With all pairs nothing is left for a pool.
-        cells = [(row, limit) for limit in (10, 3, 1, 30, -1) for row in (rows if limit > 0 else rows[:3])]
-        return [row(limit=limit, seed=seed) for seed in SEEDS for row, limit in cells]
+        pool = partial(with_cin, "tuned + CIN, pool", flags=(POOL,))
+        limits = {tuned: (10, 3, 1, 30, -1), care: (10, 3, 1, 30, -1), with_cin: (10, 3, 1, 30), pool: (10, 3, 1)}
+        return [row(limit=limit, seed=seed) for seed in SEEDS for row in limits for limit in limits[row]]
     if part == "length":
         return length_cells()
     if part == "precision":
