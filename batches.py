@@ -87,13 +87,14 @@ def vary_intensity(images: list[np.ndarray], rng: np.random.Generator, amount: f
 
 
 def mixup(pair: list[np.ndarray], other: list[np.ndarray], rng: np.random.Generator) -> list[np.ndarray]:
-    """Convex combination of two pairs, the same for x and y (Zhang et al., arXiv 1710.09412).
-
-    The share of `other` is uniform between 0 and a half.
+    """Convex combination of two pairs, the same for x and y (mixup; Zhang et al., arXiv 1710.09412, section 2).
 
     Args:
-        pair, other: lists of arrays of one shape.
-        rng: numpy Generator.
+        pair, other: [x, y], all (H, W) float32 in network units.
+        rng: numpy Generator; it draws the share of `other`, uniform in [0, 0.5).
+
+    Returns:
+        (1 - share) * image + share * other image for x and y, float32.
     """
     share = np.float32(rng.uniform(0.0, 0.5))
     return [(1 - share) * image + share * second for image, second in zip(pair, other, strict=True)]

@@ -61,7 +61,7 @@ class FixedNormalization:
     restored_scale = y_scale
 
     def pair_scales(self, task: str, x: np.ndarray, y: np.ndarray) -> tuple[Scale, Scale]:
-        """Scales of a training pair; x and y are whole images."""
+        """(Scale of x, Scale of y) of a training pair, from the whole (H, W) images in raw units."""
         return self.x_scale(task, x), self.y_scale(task, x)
 
     def normalize_pair(self, task: str, x: np.ndarray, y: np.ndarray) -> list[np.ndarray]:
@@ -120,7 +120,7 @@ class OwnPercentileNormalization(PercentileNormalization):
         super().__init__(dict.fromkeys(names, (1.0, 0.0)))
 
     def pair_scales(self, task: str, x: np.ndarray, y: np.ndarray) -> tuple[Scale, Scale]:
-        """Scales of a training pair; x and y are whole images."""
+        """(Scale of x, Scale of y) of a training pair, from the whole (H, W) images in raw units."""
         return self.x_scale(task, x), self.x_scale(task, y)
 
 

@@ -12,8 +12,8 @@
 
 Every training has a fixed number of iterations, those that 225 s of training steps (75 s a task for CARE) allowed on
 2 CPU cores (part `length`: up to eight times as many; `precision`: 400 of batch 2), so that neither the machine's mood
-nor its neighbours change a number. A part prints its table and writes
-PART.md and PART.json below --dir; what is finished is kept, and the same command goes on where it was stopped.
+nor its neighbours change a number. A part prints its table and writes PART.md and PART.json below --dir; what is
+finished is kept, and the same command goes on where it was stopped.
 
 Part `pool` asks what CIN-GAN is worth beside the control, a defect model with a handful of numbers fitted to the ten
 pairs (parametric_generator.py), from those pairs' images alone and with all unpaired images of the folder. Part
