@@ -6,7 +6,7 @@ import itertools
 
 import numpy as np
 
-from batches import PairBatches, Sampling, UnpairedBatches, epoch_row
+from batches import PairBatches, Pairs, Sampling, UnpairedBatches, epoch_row
 from data_utils import Task
 from normalization import Normalization
 
@@ -26,7 +26,8 @@ class GridPatchBatches:
     """
 
     def __init__(self, task: Task, normalization: Normalization, batch_size: int, patch: tuple[int, int], seed: int):
-        self.task, self.normalization, self.batch_size = task, normalization, batch_size
+        self.task, self.batch_size = task, batch_size
+        self.pairs = Pairs({task.name: (task.train_x, task.train_y)}, normalization)
         self.patch, self.seed = patch, seed
         # Side by side, the last one moved to the image's end.
         starts = [[*range(0, size - side, side), size - side] for size, side in zip(task.shape, patch, strict=True)]
@@ -40,9 +41,9 @@ class GridPatchBatches:
     def _pair(self, draw):
         count = len(self.task.train_x) * len(self.corners)
         row, corner = divmod(epoch_row(self.seed, 0, draw, count), len(self.corners))
-        pair = self.normalization.normalize_pair(self.task.name, self.task.train_x[row], self.task.train_y[row])
         (top, left), (height, width) = self.corners[corner], self.patch
-        return [image[top : top + height, left : left + width] for image in pair]
+        window = np.s_[top : top + height, left : left + width]
+        return self.pairs.patches(self.task.name, row, lambda images: [image[window] for image in images])
 
 
 class CriticPairBatches(PairBatches):

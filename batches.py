@@ -5,7 +5,7 @@ Nothing here keeps a running random state: which images, which turns, which nois
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -16,7 +16,6 @@ from normalization import FixedNormalization, Normalization
 
 # One independent random stream per purpose.
 STREAM_EPOCH, STREAM_PAIR, STREAM_UNPAIRED = range(3)
-REAL, GENERATED = "real", "generated"
 
 
 def patch_shape(tasks: list[Task], largest: int | None, multiple: int) -> tuple[int, int]:
@@ -123,6 +122,29 @@ class Sampling(NamedTuple):
     mixup_after: int | None = None
 
 
+class Pairs:
+    """Pairs of raw images as normalised patches. Percentiles of an image cost more than a batch, and are taken once.
+
+    Args:
+        images: {task name: (x images, y images)}, sequences of (H, W) arrays; row i of both is a pair.
+        normalization: maps raw images to network units.
+    """
+
+    def __init__(self, images: dict[str, tuple[Sequence, Sequence]], normalization: Normalization):
+        self.images, self.normalization, self.scales = images, normalization, {}
+
+    def count(self, name: str) -> int:
+        """Number of pairs of a task."""
+        return len(self.images[name][0])
+
+    def patches(self, name: str, row: int, cut: Callable[[list[np.ndarray]], list[np.ndarray]]) -> list[np.ndarray]:
+        """[x, y] of one pair in network units, float32; `cut` makes patches of the two whole images."""
+        pair, key = [images[row] for images in self.images[name]], (name, int(row))
+        if key not in self.scales:
+            self.scales[key] = self.normalization.pair_scales(name, *pair)
+        return [scale.normalize(patch) for scale, patch in zip(self.scales[key], cut(pair), strict=True)]
+
+
 class PairBatches:
     """Batches of the cGAN: `batches(iteration)` gives {"x", "y"}, each (batch_size, height, width, 1) float32.
 
@@ -148,9 +170,8 @@ class PairBatches:
         self.batch_size, self.patch, self.seed, self.no_rotate, self.mirror, *variety = sampling
         self.intensity, self.mixup_after = variety
         self.alpha = alpha if generated else 0.0
-        self.images = {REAL: {task.name: (task.train_x, task.train_y) for task in tasks}, GENERATED: generated}
-        self.normalizations = {REAL: normalization, GENERATED: generated_normalization or normalization}
-        self.scales = {}
+        self.real = Pairs({task.name: (task.train_x, task.train_y) for task in tasks}, normalization)
+        self.generated = Pairs(generated or {}, generated_normalization or normalization)
 
     def __call__(self, iteration: int) -> dict[str, np.ndarray]:
         rng = np.random.default_rng([self.seed, STREAM_PAIR, iteration])
@@ -164,24 +185,18 @@ class PairBatches:
         task = self.tasks[task_index]
         # Drawn whether needed or not, so that alpha = 0 sees the same real pairs as a run without CIN-GAN.
         if rng.random() < self.alpha:
-            return self._random_patch(GENERATED, task.name, rng)
-        count = len(task.train_x)
-        pair = self._patch_pair(REAL, task.name, epoch_row(self.seed, task_index, draw, count), rng)
+            return self._random_pair(self.generated, task.name, rng)
+        count = self.real.count(task.name)
+        pair = self._pair_of(self.real, task.name, epoch_row(self.seed, task_index, draw, count), rng)
         if self.mixup_after is None or draw // count < self.mixup_after or count == 1:
             return pair
-        return mixup(pair, self._random_patch(REAL, task.name, rng), rng)
+        return mixup(pair, self._random_pair(self.real, task.name, rng), rng)
 
-    def _random_patch(self, kind, name, rng):
-        return self._patch_pair(kind, name, rng.integers(len(self.images[kind][name][0])), rng)
+    def _random_pair(self, pairs, name, rng):
+        return self._pair_of(pairs, name, rng.integers(pairs.count(name)), rng)
 
-    def _patch_pair(self, kind, name, row, rng):
-        pair = [images[row] for images in self.images[kind][name]]
-        key = kind, name, int(row)
-        if key not in self.scales:
-            # Percentiles of a whole image cost more than all else in a batch, and never change.
-            self.scales[key] = self.normalizations[kind].pair_scales(name, *pair)
-        patches = zip(self.scales[key], crop(pair, self.patch, rng), strict=True)
-        pair = [scale.normalize(patch) for scale, patch in patches]
+    def _pair_of(self, pairs, name, row, rng):
+        pair = pairs.patches(name, row, lambda images: crop(images, self.patch, rng))
         pair = turn(pair, rng, name not in self.no_rotate, self.mirror)
         return vary_intensity(pair, rng, self.intensity) if self.intensity else pair
 
