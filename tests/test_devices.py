@@ -3,6 +3,7 @@
 import pytest
 import tensorflow as tf
 
+import train_cGAN
 from devices import is_slow_on_cpu, start_tensorflow
 from errors import InputError
 
@@ -41,3 +42,10 @@ def test_a_cpu_without_the_instructions_of_a_precision_is_known(tmp_path):
         precisions = ("float32", "bfloat16", "float16")
         assert [p for p in precisions if is_slow_on_cpu(p, tmp_path / "cpuinfo")] == slow
     assert not is_slow_on_cpu("bfloat16", tmp_path / "missing")
+
+
+def test_a_training_step_on_the_cpu_says_nothing(train, capfd):
+    """TensorFlow's remapping of fused operations failed aloud on the gradient of a leaky ReLU."""
+    train(train_cGAN, "--recipe=tuned")
+    assert tf.config.optimizer.get_experimental_options()["remapping"] is False
+    assert "meta_optimizer" not in capfd.readouterr().err
