@@ -282,7 +282,7 @@ def test_a_killed_training_is_named(tmp_path, monkeypatch):
 
 def test_a_script_that_fails_says_its_last_line(tmp_path):
     with pytest.raises(InputError, match=r"^--data_dir=nowhere: no such folder"):
-        table_jobs.run_logged(["train_cGAN.py", "--data_dir=nowhere"], tmp_path / "log.txt")
+        table_jobs.run_logged(["train_cGAN.py", "--data_dir=nowhere", f"--dir={tmp_path}"], tmp_path / "log.txt")
 
 
 @pytest.mark.parametrize("flags", [["--setting=A"], ["--setting=A", "--seconds=5", "--num_iters=5"]])
