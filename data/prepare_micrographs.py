@@ -53,7 +53,7 @@ HAGEN += "GigadB_dataset_sample_images/"
 
 SIZE = 128  # pixels, height and width of a tile
 Y_COUNTS = 1000  # counts of the value 1 in y where x is simulated
-TRAIN, TEST = 80, 32  # pairs at most, of tasks with more
+TRAIN, TEST = 80, 32  # pairs at most of a task whose x is simulated; `real` trains on all it has
 FMD_FIELDS = """Confocal_BPAE_B Confocal_BPAE_G Confocal_BPAE_R Confocal_FISH Confocal_MICE TwoPhoton_BPAE_B
 TwoPhoton_BPAE_G TwoPhoton_BPAE_R TwoPhoton_MICE WideField_BPAE_B WideField_BPAE_G WideField_BPAE_R""".split()
 HAGEN_FIELDS = """actin-20x-noise1 actin-60x-noise1 membrane mito-20x-noise1 mito-60x-noise1 mito-60x-noise2
@@ -141,7 +141,7 @@ def make_real(load):
     rng = np.random.default_rng(0)
     axial = [
         load(f"{NEUBIAS}xy_12bit__saturated_plant.tif"),
-        # Its hot pixels would be the range.
+        # Without this limit its hot pixels would set the range.
         np.minimum(load(f"{NEUBIAS}xyc_16bit__membranes_nuclei_hot_pixel.tif")[0], 150),
         load(f"{NOTEBOOKS}maize_clsm.tif"),
         load(f"{NEUBIAS}xy_calibrated_16bit__nuclear_protein_control.tif"),
@@ -318,7 +318,7 @@ def make_parser():
     add = parser.add_argument
     add("--output", type=Path, required=True, help="folder of the collections; downloads are kept there too")
     add("--input", type=Path, help="folder of a local copy of the images, in place of a download")
-    add("--overwrite", action="store_true", help="replace arrays that are there")
+    add("--overwrite", action="store_true", help="replace the arrays and README.md that are there")
     return parser
 
 
