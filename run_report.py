@@ -18,11 +18,9 @@ from pathlib import Path
 from string import Template
 
 import numpy as np
-from PIL import Image
 
 from arguments import OneLineParser
 from errors import run_script
-from metrics import fit_affine
 from run_folder import RunFolder, read_args, write_text, written_whole
 
 TEMPLATE = Path(__file__).resolve().with_name("run_report.html")
@@ -157,6 +155,8 @@ def compare(images: dict[str, np.ndarray]) -> list[tuple[str, np.ndarray]]:
     Returns:
         [(title, (H, W) uint8), ...] of before, after and beside.
     """
+    from metrics import fit_affine
+
     if "restored" in images:
         truth, names = images["y"], ("x", "restored", "y")
         shown = [fit_affine(images[name], truth) for name in names]
@@ -174,6 +174,8 @@ def to_gray(image: np.ndarray, low: float, high: float) -> np.ndarray:
 
 def gray_png(gray: np.ndarray) -> bytes:
     """An (H, W) uint8 image as the bytes of a PNG."""
+    from PIL import Image
+
     buffer = io.BytesIO()
     Image.fromarray(gray).save(buffer, "PNG")
     return buffer.getvalue()
