@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import cluster
 import data_utils
+from arguments import tell_idle
 from batches import patch_shape
 from data_utils import Task
 from devices import estimate_seconds, is_slow_on_cpu, start_tensorflow
@@ -103,6 +104,7 @@ def start_devices(
     keras.config.set_dtype_policy("float32" if args.precision == "float32" else f"mixed_{args.precision}")
     print(f"training on {devices}, {method}, batch {args.batch_size}")
     if "CPU" in devices:
+        tell_idle("a training on the CPU", args)
         _warn_of_slow_cpu(args, patch, gflop_per_image)
     return strategy
 

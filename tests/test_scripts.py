@@ -235,7 +235,6 @@ MISTAKES = {
         "text.h5: not an HDF5 file",
     ),
     "other h5": ("restore.py --generator_path=other.h5 --input=a.npy --output=b.npy", "no generator of MicroscopyGAN"),
-    "unused generator": ("train_cGAN.py --data_dir=pairs --cin_generator_path=g.h5", "with --cin_augment=True only"),
     "twice": ("train_cGAN.py --data_dir=pairs --tasks=Layers,Layers", "expected different names"),
     "path": ("train_cGAN.py --data_dir=. --tasks=pairs/Layers", "expected different names"),
     "seed": ("train_cGAN.py --data_dir=pairs --seed=5000000000", "at most 4294967295, received '5000000000'"),
@@ -286,10 +285,24 @@ def test_help_and_mistakes_are_answered_before_anything_slow_is_imported(script,
     assert (f"python {script}" in done.stdout) == (flag == "--help")
 
 
-def test_too_many_gpus_is_said(pair_folder):
-    code, error, _ = call("train_cGAN.py", "--data_dir=pairs", "--num_gpu=9", folder=pair_folder.parent)
-    assert code == 2 and "GPUs are visible" in error and error.count("\n") == 1
-    assert not (pair_folder.parent / "Microscopy_cGAN_results").exists()
+@pytest.mark.slow
+def test_the_published_commands_run_on_a_machine_without_a_gpu(tmp_path):
+    """The original README's three, in its order, on the shipped sample; shortened, and with the generator's path."""
+    commands = [
+        "train_CIN_GAN.py --batch_size=100 --num_iters=3000 --num_gpu=2",
+        "train_cGAN.py --batch_size=100 --num_iters=3000 --num_gpu=2 --images_limit=50",
+        "train_cGAN.py --cin_augment=True --alpha=0.3 --cin_generator_path=CIN-GAN_results/generator.h5 "
+        "--batch_size=100 --num_iters=3000 --num_gpu=2 --images_limit=50",
+    ]
+    results = ["CIN-GAN_results", "Microscopy_cGAN_results", "Microscopy_cGAN_results_CIN_augm"]
+    for command, folder in zip(commands, results, strict=True):
+        name, *flags = command.split()
+        words = [sys.executable, ROOT / name, *flags, "--num_iters=2", "--batch_size=4", "--vgg_weights=random"]
+        environment = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
+        done = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.count("note: --num_gpu=2, but visible are 0; using the CPU\n") == 1
+        assert read_iterations(tmp_path / folder) == [2] and (tmp_path / folder / "generator.h5").is_file()
 
 
 def test_generator_of_other_tasks_is_refused(train, pair_folder):
