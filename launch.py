@@ -20,7 +20,7 @@ from generator_files import save_generator, save_keras
 from pair_check import notice_of
 from recipes import NO_ROTATE, Baseline, Recipe
 from run_folder import RunFolder, json_values, written_whole
-from run_report import cgan_command, write_report
+from run_report import cgan_command, restore_command, write_report
 
 if TYPE_CHECKING:
     import keras
@@ -181,9 +181,7 @@ class Training:
 
     def _tell_how_to_use(self, done):
         metadata, generator = self.evaluator.metadata, self.folder / "generator.h5"
-        flag = " --task=NAME" if metadata.needs_task else ""
-        purpose = "use it on your own images"
-        command = f"python restore.py --generator_path={generator} --input=IMAGE.tif --output=RESULT.tif{flag}"
+        purpose, command = "use it on your own images", restore_command(generator, metadata.needs_task)
         if metadata.makes_defects:
             purpose = "train a cGAN with its pairs (without real ones: add --alpha=1)"
             command = cgan_command(vars(self.args), generator)
@@ -203,7 +201,7 @@ class Training:
         elif self.args.on_divergence == "rollback" and self.chief:
             self.folder.save_checkpoint(0, self.gan.variables(), self.state)
         if self.chief:
-            self.folder.write_args(self.args, given)
+            self.folder.write_args(self.args, given, self.evaluator.metadata.script)
 
     def _load(self):
         with self.strategy.scope():
