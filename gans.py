@@ -18,8 +18,8 @@ from defect_statistics import DefectStatistics
 from recipes import Recipe
 
 GP_WEIGHT = 10.0
-# Weights of the generator's terms. `paper`: the published ones; style's is not published, 0.1 gives it the gradient of
-# the content term (log.csv, columns gradient_*). `tuned`: chosen by those columns too.
+# Weights of the generator's terms. `paper`: the released ones, but for style, whose released 1 is of another scale; 0.1
+# gives it the gradient of the content term (log.csv, columns gradient_*). `tuned`: chosen by those columns too.
 CGAN_WEIGHTS = {
     "paper": {"content": 1.0, "adversarial": 0.1},
     "tuned": {"psnr": 0.005, "ssim": 0.1},

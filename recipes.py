@@ -23,6 +23,7 @@ class Recipe(NamedTuple):
         cin_learning_rate: CIN-GAN's, at the start.
         cin_cosine: anneal it to zero along a half cosine over `--num_iters`.
         mixed_tasks: CIN-GAN batches mix the tasks (else one task an update, as published).
+        cin_rotate: CIN-GAN's images are turned by 90 degrees, but those of the tasks in `--no_rotate`.
         cin_margin: pixels at the border of what CIN-GAN generates that are never used.
         noise_channels: Gaussian noise maps the CIN generator is given.
         gflop: (CIN-GAN iteration, cGAN iteration) per 128 x 128 image of the batch, for the time estimate.
@@ -40,6 +41,7 @@ class Recipe(NamedTuple):
     cin_learning_rate: float
     cin_cosine: bool
     mixed_tasks: bool
+    cin_rotate: bool
     cin_margin: int
     noise_channels: int
     gflop: tuple[float, float]
@@ -59,6 +61,7 @@ RECIPES = {
         cin_learning_rate=1e-5,
         cin_cosine=False,
         mixed_tasks=False,
+        cin_rotate=False,
         cin_margin=0,
         noise_channels=0,
         gflop=(340.0, 115.0),
@@ -76,6 +79,7 @@ RECIPES = {
         cin_learning_rate=2e-3,
         cin_cosine=True,
         mixed_tasks=True,
+        cin_rotate=True,
         cin_margin=8,
         noise_channels=1,
         gflop=(23.0, 7.7),

@@ -222,6 +222,16 @@ class RunFolder:
                 variable.assign(stored)
         return int(arrays["iteration"]), float(arrays["seconds"]), int(arrays["rollbacks"])
 
+    def read_state(self) -> dict:
+        """The newest checkpoint's `state`, as `save_checkpoint` got it; {} where none can be read."""
+        for path in reversed(self.checkpoints()):
+            try:
+                with np.load(path, allow_pickle=False) as stored:
+                    return json.loads(str(stored["state"]))
+            except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+                continue  # `load_checkpoint` says so.
+        return {}
+
     def load_released(self, path: Path) -> list[np.ndarray] | None:
         """Weights of the released generator in one checkpoint, list of arrays; None where the file is damaged."""
         try:

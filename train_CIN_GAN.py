@@ -20,6 +20,7 @@ from errors import InputError, run_script
 from generator_files import Metadata
 from normalization import FixedNormalization, fit_cin
 from recipes import N_CRITIC, RECIPES, Recipe
+from run_folder import RunFolder
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -42,6 +43,16 @@ def check_patch(patch: tuple[int, int], recipe: Recipe) -> None:
         )
 
 
+def choose_no_rotate(args: argparse.Namespace, recipe: Recipe, run: RunFolder, tasks: list[Task]) -> list[str]:
+    """Names of the tasks that are never turned: in recipe `paper` all, as released."""
+    if recipe.cin_rotate:
+        return args.no_rotate
+    if args.resume and run.read_state().get("no_rotate") == []:
+        print("note: this run was started by an earlier version, which turned its images; it goes on like that")
+        return []
+    return [task.name for task in tasks]
+
+
 def main(args: argparse.Namespace) -> int:
     """Train with parsed arguments; returns the exit code."""
     recipe = RECIPES[args.recipe]
@@ -51,6 +62,7 @@ def main(args: argparse.Namespace) -> int:
     args.n_critic = args.n_critic or N_CRITIC[args.recipe]
     run = launch.open_run(args, "CIN-GAN_results")
     tasks = launch.load_tasks(args)
+    args.no_rotate = choose_no_rotate(args, recipe, run, tasks)
     patch = launch.choose_patch(tasks, recipe.cin_patch, recipe)
     check_patch(patch, recipe)
     strategy = launch.start_devices(args, f"recipe {args.recipe}", patch, recipe.gflop[0])

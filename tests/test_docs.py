@@ -61,18 +61,18 @@ def code_cells(notebook):
     return [cell for cell in notebook.cells if cell.cell_type == "code"]
 
 
-PAGE = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
+PAGE, DIFFERENCES = ((ROOT / f"docs/{name}.md").read_text(encoding="utf-8") for name in ("architecture", "differences"))
 
 
-@pytest.mark.parametrize("path", sorted(set(re.findall(r"`([\w/]+\.py)`", PAGE))))
-def test_architecture_names_files_that_exist(path):
+@pytest.mark.parametrize("path", sorted(set(re.findall(r"`([\w/]+\.py)`", PAGE + DIFFERENCES))))
+def test_the_pages_name_files_that_exist(path):
     assert (ROOT / path).is_file()
 
 
 @pytest.mark.parametrize(
-    "name", sorted({n for n in re.findall(r"`(\w+(?:\.\w+)+)`", PAGE) if not n.endswith(SUFFIXES)})
+    "name", sorted({n for n in re.findall(r"`(\w+(?:\.\w+)+)`", PAGE + DIFFERENCES) if not n.endswith(SUFFIXES)})
 )
-def test_architecture_names_what_the_code_holds(name):
+def test_the_pages_name_what_the_code_holds(name):
     module, *parts = name.split(".")
     scope = ast.parse((ROOT / f"{module}.py").read_text(encoding="utf-8"))
     for part in parts:

@@ -1,10 +1,12 @@
-"""CARE's archives on local files of the same layout, and a download from a server on this machine."""
+"""CARE's archives and the original's zip files, as small local ones, and a download from a server on this machine."""
 
 import hashlib
 import http.server
 import json
 import tarfile
 import threading
+import zipfile
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -96,6 +98,117 @@ def test_existing_arrays_are_kept(tmp_path):
     run(*flags)
     with pytest.raises(InputError, match="exists"):
         run(*flags)
+
+
+SHORTENED = "Drosophila_{}_shortened.npy"
+
+
+def write_zip(path, array, name):
+    """One array in a zip file as a Mac packs it, with the hidden file that it adds."""
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        with archive.open(name, "w") as file:
+            np.lib.format.write_array(file, array)
+        archive.writestr(f"__MACOSX/._{name}", b"\0\5\x16\7")
+
+
+def write_shortened(folder, x, y, names=SHORTENED):
+    """The original repository's layout; returns the paths of x's and y's zip files."""
+    folder.mkdir(exist_ok=True)
+    paths = [folder / f"{names.format(key)}.zip" for key in "XY"]
+    for path, array in zip(paths, (x, y), strict=True):
+        write_zip(path, array, path.stem)
+    return paths
+
+
+@pytest.mark.parametrize("shape", [(20, 16, 12), (20, 16, 12, 1), (10, 2, 16, 12)], ids=str)
+@pytest.mark.parametrize("given", ["folder", "x", "y"])
+def test_the_shortened_arrays_of_the_original_repository(given, shape, tmp_path):
+    """One .npy a zip file, uint16 here; the folder, or either file, names both."""
+    x = np.arange(20 * 16 * 12, dtype=np.uint16).reshape(shape)
+    paths = write_shortened(tmp_path / "data", x, x[::-1])
+    source = {"folder": tmp_path / "data", "x": paths[0], "y": paths[1]}[given]
+    run(f"--output={tmp_path / 'out'}", "--tasks=Drosophila", f"--input={source}", "--n_test=4")
+    arrays = {path.stem: np.load(path) for path in (tmp_path / "out").glob("*.npy")}
+    for key, images in (("X", x), ("Y", x[::-1])):
+        images = images.reshape(20, 16, 12).astype(np.float32)
+        assert np.array_equal(arrays[f"Drosophila_{key}"], images[:16])
+        assert np.array_equal(arrays[f"Drosophila_{key}_test"], images[16:])
+
+
+def test_a_folder_gives_all_tasks(tmp_path):
+    for name in prepare_care.SOURCES:
+        write_shortened(tmp_path / "data", *np.random.default_rng(0).random((2, 6, 8, 8)), name + "_{}_shortened.npy")
+    run(f"--output={tmp_path / 'out'}", f"--input={tmp_path / 'data'}", "--n_test=2")
+    assert len(list((tmp_path / "out").glob("*_X.npy"))) == len(list((tmp_path / "out").glob("*_Y_test.npy"))) == 3
+
+
+def spoil(folder, kind):
+    """Zip files of a task of which x's is not what it should be; returns the folder."""
+    images = np.random.default_rng(0).random((8, 16, 16))
+    path, y_path = write_shortened(folder, images, images)
+    name = SHORTENED.format("X")
+    if kind == "y missing":
+        y_path.unlink()
+    if kind == "no zip":
+        path.write_text("no zip")
+    if kind == "flipped":
+        content = bytearray(path.read_bytes())
+        content[len(content) // 2] ^= 255
+        path.write_bytes(content)
+    if kind == "bomb":  # 10,000 GB by its header, 2 kB in its file
+        header = {"descr": "<f8", "fortran_order": False, "shape": (10**8, 128, 128)}
+        with zipfile.ZipFile(path, "w") as archive, archive.open(name, "w") as file:
+            np.lib.format.write_array_header_1_0(file, header)
+            file.write(bytes(2000))
+    members = {
+        "no array": {"readme.txt": "none"},
+        "two arrays": {"a.npy": "", "b.npy": ""},
+        "way out": {f"../../{name}": ""},
+        "absolute": {f"/tmp/{name}": ""},
+        "text": {name: "no array"},
+    }
+    if kind in members:
+        with zipfile.ZipFile(path, "w") as archive:
+            for member, text in members[kind].items():
+                archive.writestr(member, text)
+    if kind == "objects":
+        write_zip(path, np.array([{}] * 8), name)
+    if kind == "other shape":
+        write_zip(path, images[:5], name)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        ("y missing", "Drosophila_Y_shortened.npy.zip: no such file"),
+        ("no zip", "no zip file"),
+        ("flipped", "is damaged"),
+        ("bomb", "is cut short"),
+        ("no array", "holds 0 .npy files"),
+        ("two arrays", "holds 2 .npy files"),
+        ("way out", "leads out of its folder"),
+        ("absolute", "leads out of its folder"),
+        ("text", "no readable array"),
+        ("objects", "expected real numbers"),
+        ("other shape", "they must agree"),
+    ],
+)
+def test_a_hostile_zip_file_is_one_line_and_leaves_nothing(kind, message, tmp_path):
+    source, output = spoil(tmp_path / "data", kind), tmp_path / "out"
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(InputError, match=message) as failure:
+        run(f"--output={output}", "--tasks=Drosophila", f"--input={source}", "--n_test=4")
+    assert "\n" not in str(failure.value) and sorted(tmp_path.rglob("*")) == sorted([*before, output])
+
+
+def test_arrays_that_the_disk_cannot_hold_are_refused(tmp_path, monkeypatch):
+    """What a zip file unpacks to is known before anything is written."""
+    paths = write_shortened(tmp_path / "data", *np.zeros((2, 20, 64, 64)))
+    monkeypatch.setattr(prepare_care.shutil, "disk_usage", lambda path: SimpleNamespace(free=600_000))
+    with pytest.raises(InputError, match=r"need 0\.000655 GB, 0\.0006 GB are free"):
+        run(f"--output={tmp_path / 'out'}", "--tasks=Drosophila", f"--input={paths[0]}", "--n_test=4")
+    assert not list((tmp_path / "out").iterdir())
 
 
 class Server(http.server.BaseHTTPRequestHandler):

@@ -15,13 +15,16 @@ import keras
 import numpy as np
 import pytest
 
+import launch
 import models
 import train_cGAN
 import train_CIN_GAN
 from data_utils import Images
 from errors import InputError
 from generator_files import read_metadata
+from recipes import RECIPES
 from run_evaluation import Evaluator
+from run_folder import RunFolder
 
 ROOT = Path(__file__).resolve().parents[1]
 FILES = "args.json log.csv losses.png report.html generator.h5 samples/000002.png checkpoints/000002.npz".split()
@@ -65,6 +68,42 @@ def one_block(monkeypatch):
     monkeypatch.setattr(
         models, "resnet", lambda image, norm, blocks, *rest, **more: body(image, norm, 1, *rest, **more)
     )
+
+
+def test_cin_gan_of_recipe_paper_never_turns_an_image(train, one_block, monkeypatch):
+    """As released; every image of a batch is one of the training images as it lies in its file."""
+    kept, start = [], launch.Training.run
+
+    def keep(self, batches, given):
+        kept.append(batches)
+        return start(self, batches, given)
+
+    monkeypatch.setattr(launch.Training, "run", keep)
+    run = train(train_CIN_GAN, "--recipe=paper", "--n_critic=1")
+    assert read_metadata(run / "generator.h5").no_rotate == ["Layers", "Speckle"]
+    (batches,) = kept
+    for kind, scale in (("x", batches.normalization.x_scale), ("y", batches.normalization.y_scale)):
+        known = {
+            scale(task.name, image).normalize(image).tobytes()
+            for task in batches.tasks
+            for image in (task.unpaired_x if kind == "x" else task.unpaired_y)
+        }
+        drawn = [image for i in range(8) for image in batches(i)[kind].reshape(-1, 32, 32)]
+        assert {image.tobytes() for image in drawn} <= known
+
+
+def test_a_cin_gan_of_recipe_paper_that_turned_its_images_resumes_like_that(train, one_block, monkeypatch, capsys):
+    """A checkpoint of the code before ends with the same weights, to the bit, as that code's uninterrupted run."""
+    flags = ["--recipe=paper", "--n_critic=1", "--num_iters=4", "--save_every=2"]
+    with monkeypatch.context() as before:
+        before.setitem(RECIPES, "paper", RECIPES["paper"]._replace(cin_rotate=True))
+        whole = train(train_CIN_GAN, *flags, folder="whole")
+        parts = train(train_CIN_GAN, *flags, "--max_seconds=0.001", folder="parts")
+    assert RunFolder(parts).read_state()["no_rotate"] == []
+    capsys.readouterr()
+    train(train_CIN_GAN, *flags, "--resume", folder="parts")
+    assert "note: this run was started by an earlier version, which turned its images" in capsys.readouterr().out
+    assert all(np.array_equal(a, b) for a, b in zip(weights(whole), weights(parts), strict=True))
 
 
 @pytest.mark.parametrize(("cin_recipe", "alpha"), [("paper", 0.5), ("tuned", 1.0)])
