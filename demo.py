@@ -10,6 +10,7 @@ the input and both generators with the ground truth. The same three commands tra
 from __future__ import annotations
 
 import argparse
+import shlex
 import subprocess
 import sys
 import time
@@ -62,7 +63,7 @@ def main(args: argparse.Namespace) -> int:
 
 def train(script: str, flags: list[str]) -> None:
     """Run a training script as a user would."""
-    print(f"\n$ python {script} {' '.join(flags)}", flush=True)
+    print(f"\n$ python {script} {shlex.join(flags)}", flush=True)
     if subprocess.run([sys.executable, str(SCRIPT_DIR / script), *flags], check=False).returncode:
         raise InputError(f"{script} did not finish; its message stands above")
 
