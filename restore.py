@@ -23,13 +23,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from arguments import OneLineParser, axes, integer, tell_idle
-from errors import InputError, run_script
-from generator_files import Metadata, load_generator, read_metadata
-from image_files import SUFFIXES, ImageFile, find_images, read_image, to_dtype, write_image
+from common.command_line import OneLineParser, axes, integer
+from common.errors import InputError, run_script
+from restoring.generator_file import Metadata, load_generator, read_metadata
+from restoring.image_files import SUFFIXES, ImageFile, find_images, read_image, to_dtype, write_image
+from training.options import tell_idle
 
 if TYPE_CHECKING:
-    from inference import Applier
+    from restoring.apply import Applier
 
 DTYPES = ("float32", "uint8", "uint16")
 
@@ -67,7 +68,7 @@ def main(args: argparse.Namespace) -> int:
     check_flags(args, metadata)
     tell_idle("restore", args, metadata)
     if args.input.suffix == ".zarr":
-        from volumes import restore_volume
+        from restoring.volumes import restore_volume
 
         return restore_volume(args, metadata, task)
     sources = find_images(args.input)
@@ -162,10 +163,10 @@ def find_ground_truths(args: argparse.Namespace, sources: list[Path]) -> list[Pa
 
 def load_applier(generator_path: Path, seed: int = 0, precision: str = "float32") -> Applier:
     """The generator as a function of raw images."""
-    from devices import start_tensorflow
+    from common.devices import start_tensorflow
 
     start_tensorflow(None)
-    from inference import Applier, in_precision
+    from restoring.apply import Applier, in_precision
 
     model, metadata = load_generator(generator_path)
     model = in_precision(model, precision)
@@ -174,10 +175,10 @@ def load_applier(generator_path: Path, seed: int = 0, precision: str = "float32"
 
 def load_uncertain(generator_path: Path, precision: str = "float32") -> tuple[Applier, Applier | None]:
     """(the generator, the generator with dropout on or None where it has no dropout) as functions of raw images."""
-    from devices import start_tensorflow
+    from common.devices import start_tensorflow
 
     start_tensorflow(None)
-    from inference import Applier, in_precision
+    from restoring.apply import Applier, in_precision
 
     model, metadata = load_generator(generator_path)
     model = in_precision(model, precision)
@@ -192,8 +193,8 @@ def make_reports(args: argparse.Namespace, metadata: Metadata, task: str | None)
         return []
     if metadata.makes_defects:
         raise InputError("--uncertainty and --check are for generators that restore")
-    import trust_maps
-    from devices import start_tensorflow
+    from common.devices import start_tensorflow
+    from restoring import trust_maps
 
     start_tensorflow(None)
     found = []
@@ -214,7 +215,7 @@ def restore_file(
     Returns:
         The restored planes, (N, H, W) float32.
     """
-    from progress import progress_bar
+    from common.progress import progress_bar
 
     print(f"{source.path}: {source.describe()}")
     with progress_bar(total=len(source.planes), desc=source.path.name, unit="image", leave=False, delay=2) as bar:
@@ -239,7 +240,7 @@ def restore_file(
 
 def print_intensities(source: ImageFile, planes: np.ndarray) -> None:
     """Print how the intensities of each restored image relate to those of its input."""
-    from metrics import intensities
+    from common.metrics import intensities
 
     for index, (restored, image) in enumerate(zip(planes, source.planes, strict=True)):
         gain, offset, flux = intensities(restored, image)
@@ -248,7 +249,7 @@ def print_intensities(source: ImageFile, planes: np.ndarray) -> None:
 
 def print_scores(source: ImageFile, planes: np.ndarray, truth: ImageFile) -> None:
     """Print PSNR and SSIM of input and output against the ground truth, in both metrics."""
-    from metrics import mean_scores
+    from common.metrics import mean_scores
 
     if truth.planes.shape != planes.shape:
         raise InputError(f"{truth.path}: {truth.planes.shape} images, but {source.path} has {planes.shape}")

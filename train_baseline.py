@@ -16,24 +16,24 @@ import copy
 import importlib.util
 from collections.abc import Callable
 
-import arguments
-import cluster
-import launch
+from common import command_line
+from common.errors import InputError, run_script
 from data_utils import Task
-from errors import InputError, run_script
-from generator_files import Metadata
-from normalization import Normalization, OwnPercentileNormalization, fit_cgan, fit_cin
 from recipes import BASELINES, Baseline
-from run_folder import RunFolder
+from restoring.generator_file import Metadata
+from restoring.normalization import Normalization, OwnPercentileNormalization, fit_cgan, fit_cin
+from training import cluster, options
+from training import run as launch
+from training.run_folder import RunFolder
 
 
 def make_parser() -> argparse.ArgumentParser:
     """The script's arguments."""
-    parser = arguments.training_parser(__doc__, BASELINES)
+    parser = options.training_parser(__doc__, BASELINES)
     add = parser.add_argument
     add("--method", choices=list(BASELINES), required=True, help="the method to train")
     add("--augment", action="store_true", help="care: our random crops, flips, turns and averaged weights")
-    add("--n_critic", type=arguments.integer(1), default=5, help="deblurgan: critic updates an iteration")
+    add("--n_critic", type=command_line.integer(1), default=5, help="deblurgan: critic updates an iteration")
     return parser
 
 
@@ -41,8 +41,8 @@ def main(args: argparse.Namespace) -> int:
     """Train every task with parsed arguments; returns the exit code."""
     baseline = BASELINES[args.method]
     check(args)
-    given = arguments.given(args, make_parser())
-    arguments.tell_idle("train_baseline", args)
+    given = options.given(args, make_parser())
+    options.tell_idle("train_baseline", args)
     args.batch_size = args.batch_size or baseline.batch_size
     tasks = launch.load_tasks(args)
     if args.method != "cyclegan":
@@ -101,8 +101,8 @@ def train_task(args: argparse.Namespace, baseline: Baseline, task: Task, run: Ru
     strategy = launch.start_devices(args, baseline.name, patch, baseline.gflop, most_gpus=1)
     import keras
 
-    import baselines
-    from run_evaluation import Evaluator
+    from methods import baselines
+    from training.evaluation import Evaluator
 
     normalization = fit_normalization(args, task)
     with strategy.scope():
@@ -127,9 +127,9 @@ def make_batches(
     args: argparse.Namespace, task: Task, normalization: Normalization, patch: tuple[int, int]
 ) -> Callable[[int], dict]:
     """Each method's batches; CycleGAN's x and y are drawn independently, so that no pairing leaks in."""
-    import baseline_batches
-    from baselines import POOL_SIZE
-    from batches import PairBatches, Sampling
+    from methods import baseline_batches
+    from methods.baselines import POOL_SIZE
+    from methods.batches import PairBatches, Sampling
 
     sampling = Sampling(args.batch_size, patch, args.seed, args.no_rotate, mirror=True)
     if args.method == "cyclegan":

@@ -11,13 +11,10 @@ All other arguments are those of train_cGAN.py. Recipe tuned's are run and score
 import argparse
 import sys
 from functools import partial
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import recipes
 import train_cGAN
-from errors import InputError, run_script
+from common.errors import InputError, run_script
 
 # What replaces a field of the recipe; terms of the objective are removed by their own names.
 RECIPE = {
@@ -34,8 +31,8 @@ PAPER = ("halved output", "instance normalization", "dropout")
 
 def remove(ingredient):
     """Change the recipe in this process."""
-    import gans
     import models
+    from methods import gans
 
     if ingredient in RECIPE:
         recipes.RECIPES["tuned"] = recipes.RECIPES["tuned"]._replace(**RECIPE[ingredient])
@@ -54,7 +51,7 @@ def remove(ingredient):
 
 def add_adversarial(weight):
     """Give recipe `tuned` a discriminator and its term."""
-    import gans
+    from methods import gans
 
     gans.CGAN_WEIGHTS["tuned"] = {**gans.CGAN_WEIGHTS["tuned"], "adversarial": weight}
 

@@ -12,19 +12,16 @@ itself` is no defect at all, but on the scale of x; `real x, half` compares one 
 """
 
 import argparse
-import sys
 from pathlib import Path
 
 import numpy as np
 from scipy.ndimage import uniform_filter
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
+from common.devices import start_tensorflow
+from common.errors import run_script
 from data_utils import load_tasks
-from devices import start_tensorflow
-from errors import run_script
-from generator_files import load_generator
-from inference import Applier
+from restoring.apply import Applier
+from restoring.generator_file import load_generator
 
 FLOOR = 1e-5  # of the power in units of x's range: 0.3 % of it does not matter
 

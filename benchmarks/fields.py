@@ -9,7 +9,6 @@ percentiles, each restored image after the affine metric's straight line; the nu
 """
 
 import argparse
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -17,11 +16,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
+from common.errors import run_script
+from common.metrics import affine_metric, fit_affine
 from data_utils import load_tasks
-from errors import run_script
-from metrics import affine_metric, fit_affine
 from restore import load_applier
 
 FIELDS, SIDE = 8, 1.04  # images a task, inches of each

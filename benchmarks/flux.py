@@ -7,15 +7,12 @@ right answer, 1: both are recorded in the same units, and nothing else should ch
 """
 
 import argparse
-import sys
 from pathlib import Path
 
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
+from common.errors import run_script
 from data_utils import load_tasks
-from errors import run_script
 from restore import load_applier
 
 

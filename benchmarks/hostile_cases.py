@@ -3,15 +3,12 @@
 import os
 import pickle
 import struct
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import tifffile
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import data_utils
 import restore
@@ -52,8 +49,8 @@ def prepare(folder):
     from keras import layers
 
     import models
-    from generator_files import Metadata, save_generator
-    from normalization import PercentileNormalization
+    from restoring.generator_file import Metadata, save_generator
+    from restoring.normalization import PercentileNormalization
 
     generator = folder / "good.h5"
     metadata = Metadata("cGAN", "tuned", ["A"], PercentileNormalization({"A": (1.0, 0.0)}), [], 4)

@@ -7,7 +7,7 @@ import h5py
 import numpy as np
 from hostile_cases import MARKER, Case, loading
 
-from generator_files import ATTRIBUTE
+from restoring.generator_file import ATTRIBUTE
 
 
 def generator_cases(tools):

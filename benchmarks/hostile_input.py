@@ -21,16 +21,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-sys.path.insert(0, str(Path(__file__).resolve().parent))
-
 from hostile_cases import MARKER, fuzz_cases, npy_cases, path_cases, prepare, read_tools, tiff_cases
 from hostile_generators import generator_cases
 
 import restore
-from devices import start_tensorflow
-from errors import run_script
+from common.devices import start_tensorflow
+from common.errors import run_script
 
 MEMORY, SECONDS = 2e9, 60
 

@@ -13,7 +13,7 @@ import sys
 import numpy as np
 from timing import measured_alone, median_seconds, peak_megabytes, report
 
-from devices import is_slow_on_cpu, start_tensorflow
+from common.devices import is_slow_on_cpu, start_tensorflow
 
 METHODS = ("tuned", "tuned, bfloat16", "CARE", "tuned, keras predict")
 
@@ -24,12 +24,12 @@ def make_restore(method):
     import keras
 
     import models
-    from generator_files import Metadata
-    from inference import Applier
-    from normalization import PercentileNormalization
+    from restoring.apply import Applier
+    from restoring.generator_file import Metadata
+    from restoring.normalization import PercentileNormalization
 
     if method == "CARE":
-        from baselines import load_csbdeep
+        from methods.baselines import load_csbdeep
 
         csbdeep = load_csbdeep()
         network = csbdeep.models.CARE(csbdeep.models.Config("YX"), name="care", basedir=None)

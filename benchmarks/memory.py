@@ -19,8 +19,8 @@ LOAD = r"""
 import re, sys
 sys.path.insert(0, sys.argv[1])
 from data_utils import load_tasks
-from normalization import fit_cgan
-from batches import PairBatches, Sampling
+from restoring.normalization import fit_cgan
+from methods.batches import PairBatches, Sampling
 tasks, _ = load_tasks(sys.argv[2], images_limit=10)
 batches = PairBatches(tasks, fit_cgan("tuned", tasks), Sampling(8, (128, 128), 0, [], True))
 for iteration in range(20):

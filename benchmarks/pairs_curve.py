@@ -8,7 +8,6 @@ without pairs, the gray one the input.
 
 import argparse
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -17,11 +16,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
+from common.errors import run_script
+from common.metrics import affine_metric
 from data_utils import Task, load_tasks
-from errors import run_script
-from metrics import affine_metric
 
 LINES = {"tuned": "o-", "tuned + CIN": "s--", "CARE": "^-", "tuned + CIN, pool": "d-."}
 WITHOUT_PAIRS = "tuned, no pairs"

@@ -11,22 +11,18 @@ when it is known; finished trainings are kept. A second table shows where on its
 """
 
 import argparse
-import sys
 from pathlib import Path
 
 import numpy as np
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
 from ablation import PAPER
 from quality import run_once
 
+from common.errors import run_script
+from common.files import write_text
+from common.metrics import affine_metric, fit_affine
 from data_utils import load_tasks
-from errors import run_script
-from generator_files import load_generator
-from metrics import affine_metric, fit_affine
-from normalization import fit_cgan
-from run_folder import write_text
+from restoring.generator_file import load_generator
+from restoring.normalization import fit_cgan
 
 
 def best_of_half(task, normalization):

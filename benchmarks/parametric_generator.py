@@ -11,7 +11,6 @@ CIN-GAN help, or do merely more clean images? Unlike CIN-GAN it is fitted to pai
 """
 
 import argparse
-import sys
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,12 +18,10 @@ import numpy as np
 from scipy.ndimage import gaussian_filter
 from scipy.optimize import minimize
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
+from common.devices import start_tensorflow
+from common.errors import run_script
 from data_utils import load_tasks
-from devices import start_tensorflow
-from errors import run_script
-from normalization import FixedNormalization, Scale, fit_gain
+from restoring.normalization import FixedNormalization, Scale, fit_gain
 
 SIZE = 21  # pixels of the blur kernels
 KNOTS = np.linspace(-0.1, 1.5, 17)  # of the deviation as a broken line over intensity
@@ -144,7 +141,7 @@ def _fixed(layer, *weights):
 def main(args):
     tasks, _ = load_tasks(args.data_dir, None, args.images_limit, None, 0, 42)
     start_tensorflow(0)
-    from generator_files import Metadata, save_generator
+    from restoring.generator_file import Metadata, save_generator
 
     scales = {task.name: fit_scales(task) for task in tasks}
     defects = [fit_defect(task, *scales[task.name]) for task in tasks]

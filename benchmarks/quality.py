@@ -34,14 +34,12 @@ from typing import NamedTuple
 import numpy as np
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
-
 from ablation import NETWORK, RECIPE, TERMS
 
-import table_jobs
+from common.errors import InputError, run_script
+from common.files import write_text
 from data_utils import load_tasks
-from errors import InputError, run_script
-from run_folder import write_text
+from tables import jobs as table_jobs
 
 SECONDS_225, CIN, UNPAIRED, CARE, PRECISION = 2100, 1000, 1000, 335, 400  # iterations
 SEEDS = (42, 43, 44)
@@ -184,7 +182,7 @@ def defect_generator(cell, args, shared, name):
 
 def generator_scores(cell, task, run):
     """Mean scores of a generator on the test images of a task."""
-    from table_scores import score_generator
+    from tables.scores import score_generator
 
     images = score_generator(SimpleNamespace(average=cell.average), task, run, None)[0]["images"]
     return means(images)
@@ -213,8 +211,8 @@ def make_folds(args):
 
 def simulate(args):
     """Make the images of part `noise`, and score input, total variation and BM3D on them."""
-    from filters import has_bm3d
-    from table_scores import score_filter
+    from methods.filters import has_bm3d
+    from tables.scores import score_filter
 
     rows = {}
     for photons in PHOTONS:

@@ -7,12 +7,9 @@ All other arguments are those of train_baseline.py. Run and scored by benchmarks
 
 import sys
 from functools import partial
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import train_baseline
-from errors import InputError, run_script
+from common.errors import InputError, run_script
 
 WIDTH = 16  # in place of 64
 
@@ -21,8 +18,8 @@ def main(argv):
     args = train_baseline.make_parser().parse_args(["--method=cyclegan", *argv])
     if args.method != "cyclegan":
         raise InputError(f"--method={args.method} is not reduced here; use train_baseline.py")
-    import baselines
     import models
+    from methods import baselines
 
     filters = tuple(WIDTH * factor for factor in (1, 2, 4, 8))
     baselines.cycle_generator = partial(baselines.cycle_generator, WIDTH)

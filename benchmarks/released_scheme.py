@@ -8,9 +8,9 @@ Keras on its own, images travel over the host between them, and the generator's 
 import keras
 import tensorflow as tf
 
-import gans
 import losses
 import models
+from methods import gans
 
 
 class GeneratorTrainer(keras.Model):

@@ -8,18 +8,15 @@ distance at which a change of one pixel changes the output by more than 0.1 % of
 """
 
 import argparse
-import sys
 from pathlib import Path
 
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from devices import start_tensorflow
-from errors import run_script
-from generator_files import load_generator
-from image_files import read_image
-from inference import Applier
+from common.devices import start_tensorflow
+from common.errors import run_script
+from restoring.apply import Applier
+from restoring.generator_file import load_generator
+from restoring.image_files import read_image
 
 SIDE, TILES = 1024, (512, 256, 128)
 

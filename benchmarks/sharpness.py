@@ -9,16 +9,13 @@ makes neither better has not earned its time.
 """
 
 import argparse
-import sys
 from pathlib import Path
 
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
+from common.errors import InputError, run_script
+from common.metrics import affine_metric, fit_affine
 from data_utils import load_tasks
-from errors import InputError, run_script
-from metrics import affine_metric, fit_affine
 
 BANDS = ((0.02, 0.05), (0.05, 0.1), (0.1, 0.2), (0.2, 0.5))
 MOST_ROWS = 40

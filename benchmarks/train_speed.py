@@ -14,8 +14,8 @@ import sys
 import numpy as np
 from timing import matrix_rate, measured_alone, median_seconds, peak_megabytes, report
 
-from arguments import integer
-from devices import is_slow_on_cpu, start_tensorflow
+from common.command_line import integer
+from common.devices import is_slow_on_cpu, start_tensorflow
 from recipes import RECIPES
 
 N_CRITIC = 5
@@ -37,8 +37,8 @@ def our_step(method, features, batch):
     """A function that trains once with this project's compiled step."""
     import tensorflow as tf
 
-    import gans
-    from training import compile_step
+    from methods import gans
+    from training.loop import compile_step
 
     args = argparse.Namespace(recipe="paper", num_iters=100, seed=0, n_critic=N_CRITIC)
     if method == "cGAN":
@@ -56,7 +56,7 @@ def measure(args):
     import keras
     import released_scheme
 
-    import vgg
+    from methods import vgg
 
     keras.config.set_dtype_policy("float32" if args.precision == "float32" else f"mixed_{args.precision}")
     features = vgg.load_vgg("random")[0]

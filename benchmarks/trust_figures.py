@@ -11,26 +11,24 @@ plain difference between restored image and input, and the uncertainty. Written:
 """
 
 import argparse
-import sys
 from pathlib import Path
 
 import matplotlib
 import numpy as np
 from scipy.ndimage import gaussian_filter, uniform_filter
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
 
 import calibrate
-import trust
+from common.errors import InputError, run_script
+from common.files import write_text
 from data_utils import load_tasks
-from errors import InputError, run_script
-from generator_files import load_generator, read_metadata
-from inference import Applier
 from restore import load_uncertain
-from run_folder import write_text
-from trust_maps import CheckReport
+from restoring import trust
+from restoring.apply import Applier
+from restoring.generator_file import load_generator, read_metadata
+from restoring.trust_maps import CheckReport
 
 SIGMA, REACH, PLACES = 2.0, 6, 4  # pixels, pixels, deeds of each kind per image
 DEEDS = ("planted", "erased")

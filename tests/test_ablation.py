@@ -1,18 +1,12 @@
 """benchmarks/ablation.py removes what it says, and nothing else."""
 
-import sys
-from pathlib import Path
-
+import ablation
 import keras
 import pytest
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
-
-import ablation
-
-import gans
 import models
 import recipes
+from methods import gans
 
 
 @pytest.fixture

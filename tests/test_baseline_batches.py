@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-import baselines
-from baseline_batches import CycleBatches, GridPatchBatches
-from batches import Sampling
 from data_utils import Task, load_tasks
-from normalization import FixedNormalization, OwnPercentileNormalization, Scale
+from methods import baselines
+from methods.baseline_batches import CycleBatches, GridPatchBatches
+from methods.batches import Sampling
+from restoring.normalization import FixedNormalization, OwnPercentileNormalization, Scale
 
 RNG = np.random.default_rng(0)
 

@@ -10,13 +10,13 @@ import pytest
 import tensorflow as tf
 from small_generators import PAPER, identity_generator, metadata
 
-import arguments
-import launch
 import reproduce_tables
-import table_jobs
 import train_cGAN
-from generator_files import save_generator
-from table_rows import JOBS
+from restoring.generator_file import save_generator
+from tables import jobs as table_jobs
+from tables.rows import JOBS
+from training import options
+from training import run as launch
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -112,7 +112,7 @@ def test_every_command_stands_in_the_table():
         if "make_parser().parse_args()" in path.read_text(encoding="utf-8")
     }
     assert with_flags == set(ALWAYS)
-    assert set(arguments.IDLE) - {"a training on the CPU"} <= with_flags
+    assert set(options.IDLE) - {"a training on the CPU"} <= with_flags
 
 
 class StoppedError(Exception):
@@ -139,7 +139,7 @@ def places(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(("command", "flag", "vain", "acts"), [case for case in IN_VAIN if case[2] is not None])
 def test_a_flag_in_vain_is_noted_and_one_that_acts_is_not(command, flag, vain, acts, places, monkeypatch, capsys):
-    script, tell = load_command(command), arguments.tell_idle
+    script, tell = load_command(command), options.tell_idle
 
     def tell_and_stop(*received):
         tell(*received)
@@ -160,7 +160,7 @@ def test_a_flag_in_vain_is_noted_and_one_that_acts_is_not(command, flag, vain, a
 def test_deterministic_is_in_vain_on_a_cpu(devices, noted, monkeypatch, capsys):
     monkeypatch.setattr(launch, "start_tensorflow", lambda *received, **named: (tf.distribute.get_strategy(), devices))
     monkeypatch.setattr(tf.config.experimental, "enable_op_determinism", lambda: None)
-    args = arguments.complete(train_cGAN.make_parser().parse_args(["--deterministic", "--recipe=tuned"]))
+    args = options.complete(train_cGAN.make_parser().parse_args(["--deterministic", "--recipe=tuned"]))
     launch.start_devices(args, "recipe tuned", (32, 32), 1.0)
     assert ("note: --deterministic has no effect: " in capsys.readouterr().out) == noted
 
@@ -178,6 +178,6 @@ def test_trainings_of_the_tables_get_only_flags_that_act(job, tmp_path):
     shared = table_jobs.Shared(reproduce_tables.shared_flags(args), args.num_gpu, args.batch_size)
     script, *flags = table_jobs.training_arguments(job, shared, 10, 1, tmp_path, JOBS[job].cin and tmp_path)
     command = Path(script).stem
-    assert not arguments.idle(command, load_command(command).make_parser().parse_args(flags))
+    assert not options.idle(command, load_command(command).make_parser().parse_args(flags))
     turns = job.startswith(("care", "tuned", "cin_tuned"))
     assert "--tasks=A" in flags and ("--no_rotate=A" in flags) == turns

@@ -1,17 +1,13 @@
 """Broken and hostile files end in a finite result or in one error; the rest of them is benchmarks/hostile_input.py."""
 
-import sys
 from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
-
 from hostile_cases import MARKER, npy_cases, path_cases, prepare, read_tools, tiff_cases
 from hostile_generators import generator_cases
 from hostile_input import contents, finite
 
-from errors import InputError
+from common.errors import InputError
 
 KINDS = {"npy": npy_cases, "tiff": tiff_cases, "generator": generator_cases, "path": path_cases}
 

@@ -5,9 +5,9 @@ import json
 import numpy as np
 import pytest
 
+from common.errors import InputError
 from data_utils import load_tasks
-from errors import InputError
-from normalization import (
+from restoring.normalization import (
     FixedNormalization,
     PercentileNormalization,
     Scale,

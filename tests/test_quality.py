@@ -1,18 +1,13 @@
 """Tables and curves of benchmarks/quality.py: means over seeds, whatever the order in which they were trained."""
 
 import json
-import sys
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
-import pytest
-from matplotlib.image import imread
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
-
 import pairs_curve
+import pytest
 import quality
+from matplotlib.image import imread
 
 from data_utils import SAMPLE_DIR, load_tasks
 

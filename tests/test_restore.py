@@ -6,13 +6,13 @@ import pytest
 import tifffile
 from small_generators import PAPER, identity_generator, metadata
 
-import inference
 import models
 import restore
-from errors import InputError
-from generator_files import Metadata, save_generator
-from image_files import find_images, read_image, write_image
-from normalization import FixedNormalization
+from common.errors import InputError
+from restoring import apply as inference
+from restoring.generator_file import Metadata, save_generator
+from restoring.image_files import find_images, read_image, write_image
+from restoring.normalization import FixedNormalization
 
 RNG = np.random.default_rng(0)
 

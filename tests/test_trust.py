@@ -8,12 +8,12 @@ import pytest
 
 import calibrate
 import restore
-import trust
-from errors import InputError
-from generator_files import Metadata, load_generator, save_generator
-from inference import Applier
-from metrics import intensities
-from normalization import FixedNormalization, PercentileNormalization
+from common.errors import InputError
+from common.metrics import intensities
+from restoring import trust
+from restoring.apply import Applier
+from restoring.generator_file import Metadata, load_generator, save_generator
+from restoring.normalization import FixedNormalization, PercentileNormalization
 
 RNG = np.random.default_rng(0)
 
@@ -156,7 +156,7 @@ def test_what_does_not_fit_is_told_and_nothing_is_written(tmp_path, flags, messa
 
 def test_the_check_speaks_in_units_of_y():
     """gain * y + offset is on x's scale, so y is what is restored, less the offset, over the gain."""
-    from trust_maps import CheckReport
+    from restoring.trust_maps import CheckReport
 
     x = RNG.gamma(2, 100, (32, 32))
     check = CheckReport(None, PercentileNormalization({"A": (0.5, 20.0)}), "A")

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 
 import restore
-import volumes
-from errors import InputError
-from generator_files import Metadata, load_generator, save_generator
-from inference import Applier
-from normalization import PercentileNormalization
+from common.errors import InputError
+from restoring import volumes
+from restoring.apply import Applier
+from restoring.generator_file import Metadata, load_generator, save_generator
+from restoring.normalization import PercentileNormalization
 
 zarr = pytest.importorskip("zarr", reason="requirements-large.txt is not installed")
 distributed = pytest.importorskip("distributed", reason="requirements-large.txt is not installed")

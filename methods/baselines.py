@@ -16,9 +16,9 @@ import keras
 import tensorflow as tf
 from keras import layers
 
-import gans
 import losses
 import models
+from methods import gans
 from recipes import Baseline
 
 DEBLUR_WEIGHTS = {"content": 100.0, "wasserstein": 1.0}  # arXiv 1711.07064, section 3.1

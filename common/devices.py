@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-import cluster
+from training import cluster
 
 if TYPE_CHECKING:
     import tensorflow as tf

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 from scipy.stats import wilcoxon
 
+from common.metrics import affine_metric
 from data_utils import Task
-from metrics import affine_metric
-from plots import save_before_after
-from table_rows import PUBLISHED, ROWS
+from tables.rows import PUBLISHED, ROWS
+from training.plots import save_before_after
 
 STILL_IMPROVING = 0.2  # dB of affine PSNR in the last third of a training
 

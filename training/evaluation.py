@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 from tqdm import tqdm
 
+from common.metrics import mean_scores
 from data_utils import Task
-from generator_files import Metadata
-from inference import Applier
-from metrics import mean_scores
-from plots import save_loss_curves, save_sample_grid
-from run_folder import RunFolder
-from run_report import save_latest
+from restoring.apply import Applier
+from restoring.generator_file import Metadata
+from training.plots import save_loss_curves, save_sample_grid
+from training.report import save_latest
+from training.run_folder import RunFolder
 
 if TYPE_CHECKING:
-    from gans import Method
+    from methods.gans import Method
 
 
 class Evaluator:

@@ -6,9 +6,9 @@ import itertools
 
 import numpy as np
 
-from batches import PairBatches, Pairs, Sampling, UnpairedBatches, epoch_row
 from data_utils import Task
-from normalization import Normalization
+from methods.batches import PairBatches, Pairs, Sampling, UnpairedBatches, epoch_row
+from restoring.normalization import Normalization
 
 STREAM_EPSILON, STREAM_POOL = 10, 11  # beside the streams of batches.py
 

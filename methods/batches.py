@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from data_utils import Task
-from normalization import FixedNormalization, Normalization
+from restoring.normalization import FixedNormalization, Normalization
 
 # One independent random stream per purpose.
 STREAM_EPOCH, STREAM_PAIR, STREAM_UNPAIRED = range(3)

@@ -10,8 +10,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
-from metrics import fit_affine
-from run_folder import written_whole
+from common.files import written_whole
+from common.metrics import fit_affine
 
 
 def show_image(axes: Axes, image: np.ndarray, title: str) -> None:

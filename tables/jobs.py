@@ -14,10 +14,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from arguments import acting
+from common.errors import InputError
 from data_utils import SCRIPT_DIR, Task
-from errors import InputError
-from table_rows import JOBS
+from tables.rows import JOBS
+from training.options import acting
 
 
 class Shared(NamedTuple):

@@ -8,9 +8,9 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from skimage.restoration import denoise_tv_chambolle, estimate_sigma
 
+from common.metrics import affine_metric
 from data_utils import Task
-from metrics import affine_metric
-from normalization import PercentileNormalization
+from restoring.normalization import PercentileNormalization
 
 TV_WEIGHTS = (0.01, 0.02, 0.03, 0.05, 0.07, 0.1, 0.15, 0.2, 0.3, 0.5)
 BM3D_FACTORS = (1, 2, 4, 8, 16)

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
+from common.progress import progress_bar
 from data_utils import Task
-from generator_files import load_generator
-from inference import Applier
-from progress import progress_bar
+from restoring.apply import Applier
+from restoring.generator_file import load_generator
 
 DRAWS = 200  # generated x per task, if the generator has noise
 MOST = 2000  # clean images per task at most, spread evenly

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from errors import InputError
-from generator_files import Metadata
-from normalization import Scale
+from common.errors import InputError
+from restoring.generator_file import Metadata
+from restoring.normalization import Scale
 
 if TYPE_CHECKING:
     import keras

@@ -21,18 +21,18 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from common.errors import InputError
+from common.files import write_text
 from data_utils import SCRIPT_DIR
-from errors import InputError
-from generator_files import Metadata
-from image_files import to_dtype
-from normalization import Scale
-from run_folder import write_text
+from restoring.generator_file import Metadata
+from restoring.image_files import to_dtype
+from restoring.normalization import Scale
 
 if TYPE_CHECKING:
     import distributed
     import zarr
 
-    from inference import Applier
+    from restoring.apply import Applier
 
 BLOCK = 1024  # pixels: side of what a worker restores at once
 SAMPLED = 2**24  # pixels of a plane that its percentiles are taken from at most, on a regular grid
@@ -209,7 +209,7 @@ def run_blocks(scheduler: str | None, job: VolumeJob, blocks: list[Block]) -> No
     """Restore blocks on a dask cluster, or on one local process; a block whose worker dies is given to another."""
     from distributed import as_completed
 
-    from progress import progress_bar
+    from common.progress import progress_bar
 
     clipped = 0
     with connect(scheduler) as client, progress_bar(total=len(blocks), unit="block") as bar:

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 import h5py
 import numpy as np
 
-import normalization
-from errors import InputError
-from normalization import Normalization
-from run_folder import written_whole
+from common.errors import InputError
+from common.files import written_whole
+from restoring import normalization
+from restoring.normalization import Normalization
 
 if TYPE_CHECKING:
     import keras

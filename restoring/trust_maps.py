@@ -7,12 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
-import trust
-from errors import InputError
-from generator_files import Metadata, load_generator, read_metadata
-from image_files import ImageFile, write_image
-from inference import Applier
-from normalization import Normalization
+from common.errors import InputError
+from restoring import trust
+from restoring.apply import Applier
+from restoring.generator_file import Metadata, load_generator, read_metadata
+from restoring.image_files import ImageFile, write_image
+from restoring.normalization import Normalization
 
 
 class UncertaintyReport:
@@ -87,7 +87,7 @@ def write_map(target: Path, source: ImageFile, maps: list[np.ndarray]) -> None:
 
 def make_check(args: argparse.Namespace, metadata: Metadata, task: str | None) -> CheckReport:
     """The check that the arguments ask for. Raises InputError where they do not fit."""
-    from inference import Applier
+    from restoring.apply import Applier
 
     if args.cin_generator_path is None or task is None:
         raise InputError("--check needs --cin_generator_path=CIN-GAN_results/generator.h5 and --task=NAME")

@@ -14,7 +14,7 @@ import tensorflow as tf
 
 import losses
 import models
-from defect_statistics import DefectStatistics
+from methods.defect_statistics import DefectStatistics
 from recipes import Recipe
 
 GP_WEIGHT = 10.0

@@ -9,25 +9,26 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
-import cluster
 import data_utils
-from arguments import tell_idle
-from batches import patch_shape
+from common.devices import estimate_seconds, is_slow_on_cpu, start_tensorflow
+from common.errors import InputError
+from common.files import json_values, written_whole
 from data_utils import Task
-from devices import estimate_seconds, is_slow_on_cpu, start_tensorflow
-from errors import InputError
-from generator_files import save_generator, save_keras
-from pair_check import notice_of
+from methods.batches import patch_shape
 from recipes import NO_ROTATE, Baseline, Recipe
-from run_folder import RunFolder, json_values, written_whole
-from run_report import cgan_command, restore_command, write_report
+from restoring.generator_file import save_generator, save_keras
+from training import cluster
+from training.options import tell_idle
+from training.pair_check import notice_of
+from training.report import cgan_command, restore_command, write_report
+from training.run_folder import RunFolder
 
 if TYPE_CHECKING:
     import keras
     import tensorflow as tf
 
-    from gans import Method
-    from run_evaluation import Evaluator
+    from methods.gans import Method
+    from training.evaluation import Evaluator
 
 # After a divergence the batches are drawn from another seed, a few times.
 REDRAW, MOST_ROLLBACKS = 1_000_003, 3
@@ -119,7 +120,7 @@ def _warn_of_slow_cpu(args, patch, gflop_per_image):
 
 def load_features(weights: str) -> keras.Model:
     """VGG16 features with the filters that `--vgg_weights` names; says which."""
-    import vgg
+    from methods import vgg
 
     features, description = vgg.load_vgg(weights)
     print(f"VGG16 with {description}")
@@ -219,7 +220,7 @@ class Training:
 
     def _train(self, batches):
         """Train to the end, or raise DivergenceError; gives (finished iterations, exit code)."""
-        from training import DivergenceError, Loop
+        from training.loop import DivergenceError, Loop
 
         evaluate = self.evaluator.bind(self.gan, self.folder) if self.chief else lambda *received: None
         while True:

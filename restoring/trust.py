@@ -19,9 +19,9 @@ import numpy as np
 from scipy.ndimage import uniform_filter
 from scipy.optimize import minimize
 
-from errors import InputError
-from inference import Applier, symmetries
-from normalization import HIGH_PERCENTILE, LOW_PERCENTILE
+from common.errors import InputError
+from restoring.apply import Applier, symmetries
+from restoring.normalization import HIGH_PERCENTILE, LOW_PERCENTILE
 
 DRAWS = 16  # of the noise, per image
 WINDOW = 7  # pixels over which contradictions and disagreements are gathered: single pixels are noise

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import tensorflow as tf
 
-from cluster import Agreement
-from errors import InputError
-from progress import progress_bar
+from common.errors import InputError
+from common.progress import progress_bar
+from training.cluster import Agreement
 
 if TYPE_CHECKING:
-    from gans import Method
+    from methods.gans import Method
 
 # Mean discriminator loss below which its logits are saturated in float32 and tell the generator nothing.
 COLLAPSED = 1e-6

@@ -8,14 +8,14 @@ from pathlib import Path
 
 import numpy as np
 
-import filters
+from common.devices import start_tensorflow
+from common.errors import InputError
+from common.metrics import both_metrics
 from data_utils import Task
-from devices import start_tensorflow
-from errors import InputError
-from generator_files import load_generator
-from metrics import both_metrics
-from table_jobs import read_log, seconds_per_logged_iteration
-from table_rows import Row
+from methods import filters
+from restoring.generator_file import load_generator
+from tables.jobs import read_log, seconds_per_logged_iteration
+from tables.rows import Row
 
 
 def score_images(restored: Iterable[np.ndarray], task: Task) -> list[dict]:
@@ -58,7 +58,7 @@ def score_generator(row: Row, task: Task, run: Path, cin_run: Path | None) -> tu
         (cell, the first restored image).
     """
     start_tensorflow(0)
-    from inference import Applier
+    from restoring.apply import Applier
 
     model, metadata = load_generator(run / "generator.h5")
     apply = Applier(lambda inputs, training: model.predict_on_batch(inputs), metadata)

@@ -9,9 +9,9 @@ from typing import NamedTuple
 import numpy as np
 import tifffile
 
+from common.errors import InputError
+from common.files import written_whole
 from data_utils import open_npy
-from errors import InputError
-from run_folder import written_whole
 
 SUFFIXES = (".npy", ".tif", ".tiff", ".png")
 # A file that unpacks to more than this, and to a hundred times its own size, is no micrograph but a trap.

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from errors import InputError
+from common.errors import InputError
 
 if TYPE_CHECKING:
     import tensorflow as tf

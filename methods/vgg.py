@@ -13,7 +13,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from errors import InputError
+from common.errors import InputError
 
 CONTENT_LAYER = "block3_conv3"
 STYLE_LAYERS = ("block1_conv1", "block2_conv1", "block3_conv1")
