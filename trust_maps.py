@@ -12,7 +12,7 @@ from errors import InputError
 from generator_files import Metadata, load_generator, read_metadata
 from image_files import ImageFile, write_image
 from inference import Applier
-from normalization import Normalization
+from normalization import Normalization, OwnPercentileNormalization
 
 
 class UncertaintyReport:
@@ -96,6 +96,11 @@ def make_check(args: argparse.Namespace, metadata: Metadata, task: str | None) -
         raise InputError(f"{args.cin_generator_path}: expected a CIN-GAN's generator that knows {task}")
     if not cin.noise_channels:
         raise InputError(f"{args.cin_generator_path} makes no noise (recipe paper): what it allows cannot be told")
+    if metadata.script == "CARE" and not isinstance(metadata.normalization, OwnPercentileNormalization):
+        raise InputError(
+            f"--check: {args.generator_path} is CARE's, of an older version, and does not hold how the intensities of "
+            "y relate to those of x; train it again with train_baseline.py --method=care, or leave out --check"
+        )
     model, cin = load_generator(args.cin_generator_path)
     apply_cin = Applier(lambda inputs, training: model.predict_on_batch(inputs), cin)
     return CheckReport(apply_cin, metadata.normalization, task)

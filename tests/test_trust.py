@@ -8,12 +8,15 @@ import pytest
 
 import calibrate
 import restore
+import train_baseline
 import trust
+from data_utils import load_tasks
 from errors import InputError
-from generator_files import Metadata, load_generator, save_generator
+from generator_files import Metadata, load_generator, read_metadata, save_generator
 from inference import Applier
 from metrics import intensities
 from normalization import FixedNormalization, PercentileNormalization
+from trust_maps import CheckReport
 
 RNG = np.random.default_rng(0)
 
@@ -156,10 +159,39 @@ def test_what_does_not_fit_is_told_and_nothing_is_written(tmp_path, flags, messa
     assert not list(tmp_path.glob("r*"))
 
 
+def save_care(path, normalization):
+    image = keras.Input((None, None, 1))
+    model = keras.Model(image, keras.layers.Rescaling(1.0)(image))
+    save_generator(model, path, Metadata("CARE", "care", normalization.tasks(), normalization, [], 4))
+
+
+def test_the_check_of_cares_images_speaks_in_units_of_y(tmp_path, pair_folder):
+    """CARE's perfect image has y's percentiles where x's were; x of Layers is five times dimmer than y."""
+    args = train_baseline.make_parser().parse_args(["--method=care"])
+    task = load_tasks(pair_folder, ["Layers"])[0][0]
+    save_care(tmp_path / "care.h5", train_baseline.fit_normalization(args, task))
+    normalization = read_metadata(tmp_path / "care.h5").normalization
+    check = CheckReport(None, normalization, "Layers")
+    for x, y in zip(task.test_x, task.test_y, strict=True):
+        x_scale, y_scale = normalization.pair_scales("Layers", x, y)
+        found = check.in_units_of_y(x_scale.undo(y_scale.normalize(y)), x)
+        assert np.polyfit(y.ravel(), found.ravel(), 1)[0] == pytest.approx(1, rel=0.1)
+
+
+def test_an_older_care_file_restores_but_its_check_is_refused(tmp_path):
+    """Such files hold gain 1 and offset 0, which nobody measured."""
+    save_care(tmp_path / "care.h5", PercentileNormalization({"A": (1.0, 0.0)}))
+    np.save(tmp_path / "x.npy", RNG.gamma(2, 100, (48, 48)))
+    words = [f"--generator_path={tmp_path}/care.h5", f"--input={tmp_path}/x.npy", "--task=A"]
+    assert run(*words, f"--output={tmp_path}/r.npy") == 0
+    cin = cin_generator(tmp_path)
+    with pytest.raises(InputError, match="does not hold how the intensities"):
+        run(*words, f"--output={tmp_path}/s.npy", "--check", f"--cin_generator_path={cin}")
+    assert not list(tmp_path.glob("s*"))
+
+
 def test_the_check_speaks_in_units_of_y():
     """gain * y + offset is on x's scale, so y is what is restored, less the offset, over the gain."""
-    from trust_maps import CheckReport
-
     x = RNG.gamma(2, 100, (32, 32))
     check = CheckReport(None, PercentileNormalization({"A": (0.5, 20.0)}), "A")
     assert check.in_units_of_y(x, x) == pytest.approx((x - 20) / 0.5, rel=1e-3, abs=1)
