@@ -45,7 +45,7 @@ def make_parser() -> OneLineParser:
     add("--task", help="the defect type; needed by recipe paper and by CIN-GAN's generators")
     add("--ground_truth", type=Path, help="file or folder of the clean images: prints PSNR and SSIM")
     add("--tile", type=integer(64), default=512, help="larger images are restored in tiles of this side (512)")
-    add("--overlap", type=integer(0), default=64, help="pixels that tiles share, blended (default: 64)")
+    add("--overlap", type=integer(0), help="pixels that tiles share, blended (default: 64, half a tile at most)")
     add("--average", type=int, choices=[1, 8], default=1, help="8: mean over flips and turns; slower, often better")
     add("--dtype", choices=DTYPES, default="float32", help="of the result; what is clipped is counted and said")
     add("--uncertainty", type=integer(2), metavar="N", help="also write OUTPUT_uncertainty: how far pixels may be off")
@@ -64,6 +64,7 @@ def main(args: argparse.Namespace) -> int:
     """Restore with parsed arguments; returns the exit code."""
     metadata = read_metadata(args.generator_path)
     task = check_task(args, metadata)
+    args.overlap = min(64, args.tile // 2) if args.overlap is None else args.overlap
     check_flags(args, metadata)
     if args.input.suffix == ".zarr":
         from volumes import restore_volume
@@ -101,6 +102,11 @@ def check_task(args: argparse.Namespace, metadata: Metadata) -> str | None:
     known = ", ".join(metadata.tasks)
     if args.task is not None and args.task not in metadata.tasks:
         raise InputError(f"--task={args.task}: {args.generator_path} knows {known}")
+    if args.task is None and metadata.makes_defects:
+        raise InputError(
+            f"{args.generator_path} is a CIN-GAN's: it makes defects in clean images and restores none; restore with a "
+            f"cGAN's generator.h5, or name the defect to make with --task, one of {known}"
+        )
     if args.task is None and metadata.needs_task:
         raise InputError(f"{args.generator_path} needs --task, one of {known}")
     is_fixed = metadata.normalization.kind == "fixed"
@@ -129,7 +135,9 @@ def check_outputs(args: argparse.Namespace, targets: list[Path], sources: list[P
     """Raise InputError where a result, or a map beside it, would replace something or cannot be held by its format."""
     inputs = [*sources, args.generator_path, *([args.ground_truth] if args.ground_truth else [])]
     taken = {path.resolve() for path in inputs}
-    maps = [beside(t, kind) for t in targets for kind in ("uncertainty", "check") if getattr(args, kind)]
+    kinds = [kind for kind in ("uncertainty", "check") if getattr(args, kind)]
+    maps = [beside(target, kind) for target in targets for kind in kinds]
+    check_collisions(sources, [[target, *(beside(target, kind) for kind in kinds)] for target in targets])
     for target in [*targets, *maps]:
         if target.resolve() in taken or (args.ground_truth and target.parent.resolve() == args.ground_truth.resolve()):
             raise InputError(f"--output={args.output} would overwrite the input {target}; choose another")
@@ -139,6 +147,22 @@ def check_outputs(args: argparse.Namespace, targets: list[Path], sources: list[P
             raise InputError(f"--output: {target} is a folder; choose the name of a file")
         if target.exists() and not args.overwrite:
             raise InputError(f"{target} exists; choose another --output, or pass --overwrite")
+
+
+def check_collisions(sources: list[Path], outputs: list[list[Path]]) -> None:
+    """Raise InputError where two sources would write one file, also by names that differ in case alone.
+
+    Args:
+        sources: image files.
+        outputs: what becomes of each, lists of paths.
+    """
+    writers = {}
+    for source, paths in zip(sources, outputs, strict=True):
+        for path in paths:
+            # Many file systems take a.tif and A.tif for one file.
+            other = writers.setdefault(str(path.resolve()).casefold(), source)
+            if other is not source:
+                raise InputError(f"{other} and {source} would both write {path}; rename one of them")
 
 
 def beside(target: Path, kind: str) -> Path:

@@ -270,8 +270,11 @@ def advice(folder: Path, record: dict, rows: list[dict], done: int, scores: dict
         settled = chosen is not None and chosen["generator"] == chosen["best"]
         lines += [trend(task, own, rows, settled) for task, own in scores["input"].items()]
     flag = " --task=NAME" if needs_task else ""
-    command = f"python restore.py --generator_path={generator} \\\n    --input=IMAGE.tif --output=RESULT.tif{flag}"
-    lines.append(f'Use it on your own images: <code class="command">{html.escape(command)}</code>')
+    use, files = "Use it on your own images", "--input=IMAGE.tif --output=RESULT.tif"
+    if makes_defects(scores):
+        use, files = "Make defects in clean images (it restores none)", "--input=CLEAN.tif --output=DEFECTIVE.tif"
+    command = f"python restore.py --generator_path={generator} \\\n    {files}{flag}"
+    lines.append(f'{use}: <code class="command">{html.escape(command)}</code>')
     return [line for line in lines if line]
 
 

@@ -132,7 +132,8 @@ def test_recipe_paper_needs_the_task_and_cin_gan_is_followed_by_a_cgan(tmp_path)
     assert command in page.lines[0] and "--recipe=tuned --data_dir='my data' --tasks=A,B \\\n" in page.lines[0]
     assert "worse" not in page.text
     assert "noise of real" in page.text and "0.93" in page.text
-    assert page.lines[-1].endswith("--task=NAME")
+    assert page.lines[-1].startswith("Make defects in clean images (it restores none): python restore.py")
+    assert page.lines[-1].endswith("--input=CLEAN.tif --output=DEFECTIVE.tif --task=NAME")
 
 
 def test_a_cgan_after_cin_gan_takes_the_same_rows_for_pairs():
