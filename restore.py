@@ -72,15 +72,13 @@ def main(args: argparse.Namespace) -> int:
         return restore_volume(args, metadata, task)
     sources = find_images(args.input)
     targets = plan_outputs(args, sources)
-    reports = make_reports(args, metadata, task)
+    check_reports(args, metadata, task)
     truths = find_ground_truths(args, sources)
     images = (read_image(path, args.axes) for path in sources)
     first = next(images)
-    apply = load_applier(args.generator_path, args.seed, args.precision)
-    if args.average == 8 and task is None and not apply.may_rotate(None):
-        print("note: without --task, averaging over the four flips alone (some of its tasks must not be turned)")
+    restore, reports = load_restorer(args, metadata, task)
     for source, target, truth in zip(chain([first], images), targets, truths, strict=True):
-        planes = restore_file(args, apply, task, source, target, truth)
+        planes = restore_file(args, restore, source, target, truth)
         for report in reports:
             report(source, planes, target)
     return 0
@@ -185,17 +183,10 @@ def find_ground_truths(args: argparse.Namespace, sources: list[Path]) -> list[Pa
 
 def load_applier(generator_path: Path, seed: int = 0, precision: str = "float32") -> Applier:
     """The generator as a function of raw images."""
-    from devices import start_tensorflow
-
-    start_tensorflow(None)
-    from inference import Applier, in_precision
-
-    model, metadata = load_generator(generator_path)
-    model = in_precision(model, precision)
-    return Applier(lambda inputs, training: model.predict_on_batch(inputs), metadata, seed)
+    return load_uncertain(generator_path, seed, precision)[0]
 
 
-def load_uncertain(generator_path: Path, precision: str = "float32") -> tuple[Applier, Applier | None]:
+def load_uncertain(generator_path: Path, seed: int = 0, precision: str = "float32") -> tuple[Applier, Applier | None]:
     """(the generator, the generator with dropout on or None where it has no dropout) as functions of raw images."""
     from devices import start_tensorflow
 
@@ -206,37 +197,63 @@ def load_uncertain(generator_path: Path, precision: str = "float32") -> tuple[Ap
     model = in_precision(model, precision)
     has_dropout = any(getattr(layer, "rate", 0) for layer in model.layers)
     dropout = Applier(lambda inputs, training: model(inputs, training=True), metadata) if has_dropout else None
-    return Applier(lambda inputs, training: model.predict_on_batch(inputs), metadata), dropout
+    return Applier(lambda inputs, training: model.predict_on_batch(inputs), metadata, seed), dropout
 
 
-def make_reports(args: argparse.Namespace, metadata: Metadata, task: str | None) -> list[Callable]:
-    """What is told beside every restored image, as functions of (source, restored planes, output path)."""
+def check_reports(args: argparse.Namespace, metadata: Metadata, task: str | None) -> None:
+    """Raise InputError where what is asked for beside the restored image does not fit."""
     if args.calibration and not args.uncertainty:
         raise InputError("--calibration belongs to --uncertainty=N; add it")
     if args.cin_generator_path and not args.check:
         raise InputError("--cin_generator_path belongs to --check; add it")
     if not (args.uncertainty or args.check):
-        return []
+        return
     if metadata.makes_defects:
         raise InputError("--uncertainty and --check are for generators that restore")
-    import trust_maps
-    from devices import start_tensorflow
+    if args.check:
+        from trust_maps import check_cin_generator
 
-    start_tensorflow(None)
-    found = []
+        check_cin_generator(args, metadata, task)
+
+
+def load_restorer(
+    args: argparse.Namespace, metadata: Metadata, task: str | None
+) -> tuple[Callable[[np.ndarray, int], np.ndarray], list[Callable]]:
+    """The generator, loaded once, and what is told beside every restored image.
+
+    Returns:
+        (function of a plane, (H, W) float32, and its index, that gives the restored plane;
+        functions of (source, restored planes, output path)).
+    """
+    apply, dropout = load_uncertain(args.generator_path, args.seed, args.precision)
+    if args.average == 8 and task is None and not apply.may_rotate(None):
+        print("note: without --task, averaging over the four flips alone (some of its tasks must not be turned)")
+
+    def plain(image, index):
+        return apply(image, task, index, args.tile, args.overlap, args.average)
+
+    restore, reports = plain, []
+    if not (args.uncertainty or args.check):
+        return restore, reports
+    import trust_maps
+
     if args.uncertainty:
-        uncertain = trust_maps.UncertaintyReport(*load_uncertain(args.generator_path, args.precision), args, task)
-        found.append(lambda source, planes, target: uncertain(source, planes, beside(target, "uncertainty")))
+        uncertain = trust_maps.UncertaintyReport(apply, dropout, args, task)
+        restore = uncertain.restore
+        reports.append(lambda source, planes, target: uncertain.write(source, beside(target, "uncertainty")))
     if args.check:
         check = trust_maps.make_check(args, metadata, task)
-        found.append(lambda source, planes, target: check(source, planes, beside(target, "check")))
-    return found
+        reports.append(lambda source, planes, target: check(source, planes, beside(target, "check")))
+    return restore, reports
 
 
 def restore_file(
-    args: argparse.Namespace, apply: Applier, task: str | None, source: ImageFile, target: Path, truth: Path | None
+    args: argparse.Namespace, restore: Callable, source: ImageFile, target: Path, truth: Path | None
 ) -> np.ndarray:
     """Restore every plane of one file, write the result, and print its scores where the truth is known.
+
+    Args:
+        restore: `load_restorer`'s.
 
     Returns:
         The restored planes, (N, H, W) float32.
@@ -247,8 +264,7 @@ def restore_file(
     with progress_bar(total=len(source.planes), desc=source.path.name, unit="image", leave=False, delay=2) as bar:
         planes = []
         for index, plane in enumerate(source.planes):
-            image = np.asarray(plane, np.float32)
-            planes.append(apply(image, task, index, args.tile, args.overlap, args.average))
+            planes.append(restore(np.asarray(plane, np.float32), index))
             bar.update()
     planes = np.stack(planes)
     if not np.isfinite(planes).all():
