@@ -22,7 +22,7 @@ import launch
 from data_utils import Task
 from errors import InputError, run_script
 from generator_files import Metadata
-from normalization import Normalization, OwnPercentileNormalization, fit_cgan, fit_cin
+from normalization import Normalization, fit_cgan, fit_cin, fit_own_percentiles
 from recipes import BASELINES, Baseline
 from run_folder import RunFolder
 
@@ -119,7 +119,7 @@ def train_task(args: argparse.Namespace, baseline: Baseline, task: Task, run: Ru
 def fit_normalization(args: argparse.Namespace, task: Task) -> Normalization:
     """What each method normalises by: percentiles of each image, or the range of the training images."""
     if args.method == "care":
-        return OwnPercentileNormalization([task.name])
+        return fit_own_percentiles(task)
     return fit_cin("paper", [task]) if args.method == "cyclegan" else fit_cgan("paper", [task])
 
 
