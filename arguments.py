@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from data_utils import EVAL_LIMIT
-from recipes import NO_ROTATE, RECIPES, Baseline, Recipe
+from recipes import RECIPES, Baseline, Recipe
 
 
 class OneLineParser(argparse.ArgumentParser):
@@ -121,12 +121,8 @@ def _add_length_and_data(add, methods):
     add("--dir", type=Path, default=Path("."), help="folder in which the results folder appears (default: here)")
     add("--data_dir", type=Path, help="folder of NAME_X.npy and NAME_Y.npy (default: here if it has any, else data/)")
     add("--tasks", type=names, help="tasks to train on, as NAME1,NAME2 (default: every pair set found, by name)")
-    add(
-        "--no_rotate",
-        type=names,
-        default=list(NO_ROTATE),
-        help="tasks with a direction, never turned (default: {})".format(", ".join(NO_ROTATE)),
-    )
+    add("--no_rotate", type=names, default=[], help="tasks never turned by 90 degrees, whatever was measured")
+    add("--rotate", type=names, default=[], help="tasks turned by 90 degrees, whatever was measured")
 
 
 def _add_run(add):
@@ -158,6 +154,4 @@ def complete(args: argparse.Namespace) -> argparse.Namespace:
     """Fill in what depends on the recipe."""
     recipe = RECIPES[args.recipe]
     args.batch_size = args.batch_size or recipe.batch_size
-    # As published, recipe `paper` turns every task.
-    args.no_rotate = [] if args.recipe == "paper" else args.no_rotate
     return args

@@ -52,6 +52,7 @@ def main(args: argparse.Namespace) -> int:
     tasks = launch.load_tasks(args)
     patch = launch.choose_patch(tasks, recipe.cin_patch, recipe)
     check_patch(patch, recipe)
+    args.no_rotate = [] if args.recipe == "paper" else launch.find_no_rotate(args, tasks, unpaired=True)
     strategy = launch.start_devices(args, f"recipe {args.recipe}", patch, recipe.gflop[0])
     import gans
     from run_evaluation import Evaluator
