@@ -21,7 +21,6 @@ import numpy as np
 
 from arguments import Arguments, OneLineParser, idle
 from errors import run_script
-from recipes import NO_ROTATE
 from run_folder import RunFolder, read_args, write_text, written_whole
 
 TEMPLATE = Path(__file__).resolve().with_name("run_report.html")
@@ -37,7 +36,8 @@ SHARED_FLAGS = {
     "unpaired_limit": 0,
     "eval_limit": None,
     "seed": 42,
-    "no_rotate": list(NO_ROTATE),
+    "no_rotate": [],
+    "rotate": [],
     "vgg_weights": "imagenet",
 }
 

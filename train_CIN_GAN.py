@@ -46,7 +46,7 @@ def check_patch(patch: tuple[int, int], recipe: Recipe) -> None:
 def choose_no_rotate(args: argparse.Namespace, recipe: Recipe, run: RunFolder, tasks: list[Task]) -> list[str]:
     """Names of the tasks that are never turned: in recipe `paper` all, as released."""
     if recipe.cin_rotate:
-        return args.no_rotate
+        return launch.find_no_rotate(args, tasks, unpaired=True)
     if args.resume and run.read_state().get("no_rotate") == []:
         print("note: this run was started by an earlier version, which turned its images; it goes on like that")
         return []
