@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from arguments import OneLineParser, integer
+from arguments import OneLineParser, integer, tell_idle
 from errors import InputError, run_script
 from generator_files import read_metadata
 from image_files import find_images, read_image
@@ -53,6 +53,7 @@ def main(args: argparse.Namespace) -> int:
 
     metadata = read_metadata(args.generator_path)
     task = check_task(args, metadata)
+    tell_idle("calibrate", args, metadata)
     x, y = (images[: args.limit] for images in read_pairs(args.input, args.ground_truth))
     if args.output.exists():
         raise InputError(f"{args.output} exists; choose another --output")

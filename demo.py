@@ -12,6 +12,7 @@ truth. The same three commands train on your own data (README).
 from __future__ import annotations
 
 import argparse
+import shlex
 import subprocess
 import sys
 import time
@@ -64,7 +65,7 @@ def main(args: argparse.Namespace) -> int:
 
 def train(script: str, flags: list[str]) -> None:
     """Run a training script as a user would."""
-    print(f"\n$ python {script} {' '.join(flags)}", flush=True)
+    print(f"\n$ python {script} {shlex.join(flags)}", flush=True)
     if subprocess.run([sys.executable, str(SCRIPT_DIR / script), *flags], check=False).returncode:
         raise InputError(f"{script} did not finish; its message stands above")
 

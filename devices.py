@@ -13,7 +13,6 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import cluster
-from errors import InputError
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -64,15 +63,16 @@ def start_tensorflow(
     """Import TensorFlow and choose the devices to train on.
 
     Args:
-        num_gpu: None for all that are visible (the CPU where none is), 0 for the CPU, else how many.
-        most: of all that are visible, use this many at most.
+        num_gpu: None for all that are visible (the CPU where none is), 0 for the CPU, else how many; where there are
+            fewer, those are used, and it is said.
+        most: use this many at most.
         workers: take part in the training on several machines that the environment asks for, if it does.
 
     Returns:
         (tf.distribute strategy, description of the devices).
 
     Raises:
-        InputError: more GPUs are asked for than there are, or the other workers cannot be reached.
+        InputError: the other workers cannot be reached.
     """
     several = workers and cluster.is_asked_for()
     keep_freed_memory()
@@ -82,19 +82,21 @@ def start_tensorflow(
 
         # What this process has chosen before stays: TensorFlow cannot change it.
         gpus = (tf.config.get_visible_devices if num_gpu is None else tf.config.list_physical_devices)("GPU")
-        count = len(gpus[:most]) if num_gpu is None else num_gpu
-        if count > max(len(gpus), 1):
-            raise InputError(f"--num_gpu={num_gpu}: {len(gpus)} GPUs are visible; ask for that many, or 0 for the CPU")
-        _use(gpus[:count])
+        used = gpus[:most][:num_gpu]
+        count = len(used)
+        _use(used)
         strategy = cluster.make_strategy(count) if several else None
         # The first operation starts the device libraries, which have their say.
         tf.zeros(1)
+    devices = "the CPU" if not count else "1 GPU" if count == 1 else f"{count} GPUs"
+    if num_gpu and count < num_gpu:
+        reason = f"visible are {len(gpus)}" if count == len(gpus) else f"this method uses {count} at most"
+        print(f"note: --num_gpu={num_gpu}, but {reason}; using {devices}")
     if several:
-        return strategy, cluster.describe(strategy, f"{count} GPUs" if count else "the CPU")
+        return strategy, cluster.describe(strategy, devices)
     if count > 1:
-        return tf.distribute.MirroredStrategy([f"GPU:{i}" for i in range(count)]), f"{count} GPUs"
-    missing = " (--num_gpu=1, but no GPU is visible)" if count and not gpus else ""
-    return tf.distribute.get_strategy(), "1 GPU" if count and gpus else f"the CPU{missing}"
+        return tf.distribute.MirroredStrategy([f"GPU:{i}" for i in range(count)]), devices
+    return tf.distribute.get_strategy(), devices
 
 
 def _use(gpus):

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from arguments import OneLineParser
+from arguments import OneLineParser, tell_idle
 from calibrate import read_pairs
 from errors import InputError, run_script
 from generator_files import Metadata, load_generator, read_metadata, save_generator
@@ -56,6 +56,7 @@ def main(args: argparse.Namespace) -> int:
     if metadata.makes_defects:
         raise InputError(f"{args.generator_path} makes defects; expected a run that restores")
     task = check_task(args, metadata)
+    tell_idle("evaluate", args, metadata)
     if not run.checkpoints():
         raise InputError(f"{args.run_folder} holds no checkpoint; train with --keep_checkpoints=-1")
     x, y = read_pairs(args.x, args.y)

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from arguments import OneLineParser
+from arguments import OneLineParser, tell_idle
 from errors import InputError, run_script
 from generator_files import Metadata, load_generator, read_metadata
 from image_files import find_images, read_image
@@ -58,6 +58,7 @@ def main(args: argparse.Namespace) -> int:
     """Export with parsed arguments; returns the exit code."""
     metadata = read_metadata(args.generator_path)
     check(args, metadata)
+    tell_idle("export", args, metadata)
     from devices import start_tensorflow
 
     start_tensorflow(0)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import cluster
 import data_utils
+from arguments import tell_idle
 from batches import patch_shape
 from data_utils import Task
 from devices import estimate_seconds, is_slow_on_cpu, start_tensorflow
@@ -19,7 +20,7 @@ from generator_files import save_generator, save_keras
 from pair_check import notice_of
 from recipes import NO_ROTATE, Baseline, Recipe
 from run_folder import RunFolder, json_values, written_whole
-from run_report import cgan_command, write_report
+from run_report import cgan_command, restore_command, write_report
 
 if TYPE_CHECKING:
     import keras
@@ -103,6 +104,7 @@ def start_devices(
     keras.config.set_dtype_policy("float32" if args.precision == "float32" else f"mixed_{args.precision}")
     print(f"training on {devices}, {method}, batch {args.batch_size}")
     if "CPU" in devices:
+        tell_idle("a training on the CPU", args)
         _warn_of_slow_cpu(args, patch, gflop_per_image)
     return strategy
 
@@ -179,9 +181,7 @@ class Training:
 
     def _tell_how_to_use(self, done):
         metadata, generator = self.evaluator.metadata, self.folder / "generator.h5"
-        flag = " --task=NAME" if metadata.needs_task else ""
-        purpose = "use it on your own images"
-        command = f"python restore.py --generator_path={generator} --input=IMAGE.tif --output=RESULT.tif{flag}"
+        purpose, command = "use it on your own images", restore_command(generator, metadata.needs_task)
         if metadata.makes_defects:
             purpose = "train a cGAN with its pairs (without real ones: add --alpha=1)"
             command = cgan_command(vars(self.args), generator)
@@ -201,7 +201,7 @@ class Training:
         elif self.args.on_divergence == "rollback" and self.chief:
             self.folder.save_checkpoint(0, self.gan.variables(), self.state)
         if self.chief:
-            self.folder.write_args(self.args, given)
+            self.folder.write_args(self.args, given, self.evaluator.metadata.script)
 
     def _load(self):
         with self.strategy.scope():

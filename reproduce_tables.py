@@ -25,7 +25,6 @@ import numpy as np
 
 import arguments
 import data_utils
-import filters
 import table_jobs
 from data_utils import Task
 from errors import InputError, run_script
@@ -232,6 +231,8 @@ class Table:
 
     def score_rows(self, tasks: list[Task], seed: int, failures: dict[str, str]) -> None:
         """Restore the test images with every row of one seed and keep the scores in the record."""
+        import filters
+
         for row in ROWS[self.setting]:
             cells = self.record["cells"].setdefault(row.job, {})
             known = cells.get(str(seed), {})

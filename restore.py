@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from arguments import OneLineParser, axes, integer
+from arguments import OneLineParser, axes, integer, tell_idle
 from errors import InputError, run_script
 from generator_files import Metadata, load_generator, read_metadata
 from image_files import SUFFIXES, ImageFile, find_images, read_image, to_dtype, write_image
@@ -65,6 +65,7 @@ def main(args: argparse.Namespace) -> int:
     metadata = read_metadata(args.generator_path)
     task = check_task(args, metadata)
     check_flags(args, metadata)
+    tell_idle("restore", args, metadata)
     if args.input.suffix == ".zarr":
         from volumes import restore_volume
 
@@ -187,10 +188,6 @@ def load_uncertain(generator_path: Path, precision: str = "float32") -> tuple[Ap
 
 def make_reports(args: argparse.Namespace, metadata: Metadata, task: str | None) -> list[Callable]:
     """What is told beside every restored image, as functions of (source, restored planes, output path)."""
-    if args.calibration and not args.uncertainty:
-        raise InputError("--calibration belongs to --uncertainty=N; add it")
-    if args.cin_generator_path and not args.check:
-        raise InputError("--cin_generator_path belongs to --check; add it")
     if not (args.uncertainty or args.check):
         return []
     if metadata.makes_defects:

@@ -139,11 +139,16 @@ class RunFolder:
                 self.rows = list(csv.DictReader(file))
         return notice
 
-    def write_args(self, args: argparse.Namespace, given: list[str]) -> None:
-        """Save all arguments, the names of those that are no defaults, versions and the git commit as args.json."""
+    def write_args(self, args: argparse.Namespace, given: list[str], script: str) -> None:
+        """Save what was trained, all arguments, the names of those that are no defaults, versions and the git commit.
+
+        Args:
+            script: as in `generator_files.Metadata`: "cGAN", "CIN-GAN", or the name of a baseline.
+        """
         import tensorflow as tf  # Its distribution may be tensorflow-cpu, so it is asked itself.
 
         record = {
+            "script": script,
             "arguments": json_values(vars(args)),
             "not_default": given,
             "versions": {

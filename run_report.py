@@ -18,24 +18,27 @@ from pathlib import Path
 from string import Template
 
 import numpy as np
-from PIL import Image
 
-from arguments import OneLineParser
+from arguments import Arguments, OneLineParser, idle
 from errors import run_script
-from metrics import fit_affine
+from recipes import NO_ROTATE
 from run_folder import RunFolder, read_args, write_text, written_whole
 
 TEMPLATE = Path(__file__).resolve().with_name("run_report.html")
 SETTLED = 0.1  # dB that an evaluation differs by without saying anything
 SHOWN = 512  # pixels of an image's side
-# What says which rows are pairs, and its defaults: a cGAN on other rows would take unpaired images for pairs.
-DATA_FLAGS = {
+# What a cGAN has in common with the CIN-GAN whose pairs it takes, and its defaults: where the results appear, which
+# rows are pairs (on others it would take unpaired images for pairs), what is never turned, and VGG16's filters.
+SHARED_FLAGS = {
+    "dir": Path("."),
     "data_dir": None,
     "tasks": None,
     "images_limit": -1,
     "unpaired_limit": 0,
     "eval_limit": None,
     "seed": 42,
+    "no_rotate": list(NO_ROTATE),
+    "vgg_weights": "imagenet",
 }
 
 
@@ -77,7 +80,7 @@ def write_report(folder: str | Path) -> Path:
         "title": html.escape(folder.resolve().name),
         "summary": summary(record, rows, done),
         "sliders": "".join(slider(task, images) for task, images in panels.items()) or "<p>No evaluation yet.</p>",
-        "scores": score_table(scores, panels),
+        "scores": score_table(scores, panels, makes_defects(record)),
         "scored": f"after iteration {rows[-1]['iteration']}" if rows else "none yet",
         "curves": picture(folder / "losses.png", "losses and PSNR over the iterations"),
         "choice": choice(folder),
@@ -157,6 +160,8 @@ def compare(images: dict[str, np.ndarray]) -> list[tuple[str, np.ndarray]]:
     Returns:
         [(title, (H, W) uint8), ...] of before, after and beside.
     """
+    from metrics import fit_affine
+
     if "restored" in images:
         truth, names = images["y"], ("x", "restored", "y")
         shown = [fit_affine(images[name], truth) for name in names]
@@ -174,6 +179,8 @@ def to_gray(image: np.ndarray, low: float, high: float) -> np.ndarray:
 
 def gray_png(gray: np.ndarray) -> bytes:
     """An (H, W) uint8 image as the bytes of a PNG."""
+    from PIL import Image
+
     buffer = io.BytesIO()
     Image.fromarray(gray).save(buffer, "PNG")
     return buffer.getvalue()
@@ -189,15 +196,24 @@ def picture(path: Path, alt: str) -> str:
     return f'<img class="wide" alt="{alt}" src="{embed(path.read_bytes())}">' if path.is_file() else ""
 
 
-def makes_defects(scores: dict[str, dict]) -> bool:
-    """Whether the scores are those of CIN-GAN."""
-    return any(key.startswith("noise_ratio") for key in scores["output"])
+def makes_defects(record: dict) -> bool:
+    """Whether a CIN-GAN was trained, from what `read_args` gives."""
+    given = record["arguments"]
+    # Run folders of earlier versions do not name their script; of the recipes' two, CIN-GAN's alone has a critic.
+    earlier = "CIN-GAN" if "recipe" in given and "n_critic" in given else "another"
+    return record.get("script", earlier) == "CIN-GAN"
 
 
-def score_table(scores: dict[str, dict], tasks: Iterable[str]) -> str:
-    """Rows of the table: input and output of each task in both metrics, and for CIN-GAN the noise's ratio to x's."""
+def score_table(scores: dict[str, dict], tasks: Iterable[str], defects: bool) -> str:
+    """Rows of the table: input and output of each task in both metrics.
+
+    Args:
+        scores: as `read_latest` gives them.
+        tasks: names.
+        defects: they are a CIN-GAN's: a column with the noise's ratio to that of x.
+    """
     heads = ["task", "", "affine metric, PSNR / SSIM", "the paper's metric"]
-    heads += ["noise of real"] * makes_defects(scores)
+    heads += ["noise of real"] * defects
     lines = ["<tr>" + "".join(f"<th>{head}</th>" for head in heads) + "</tr>"]
     for task in tasks:
         output = {key.removesuffix(f"_{task}"): v for key, v in scores["output"].items() if key.endswith(f"_{task}")}
@@ -205,7 +221,7 @@ def score_table(scores: dict[str, dict], tasks: Iterable[str]) -> str:
             if not values:
                 continue
             cells = [f"{values[f'{m}_psnr']:.2f} dB / {values[f'{m}_ssim']:.3f}" for m in ("affine", "paper")]
-            if makes_defects(scores):
+            if defects:
                 cells.append(f"{values['noise_ratio']:.2f}" if "noise_ratio" in values else "")
             cells = [html.escape(task), name, *cells]
             lines.append("<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>")
@@ -253,39 +269,48 @@ def choice(folder: Path) -> str:
 
 def advice(folder: Path, record: dict, rows: list[dict], done: int, scores: dict[str, dict]) -> list[str]:
     """What to do next, as HTML lines, from how the training went."""
-    given, generator = record["arguments"], shlex.quote(str(folder / "generator.h5"))
-    lines, needs_task = [], makes_defects(scores) or given.get("recipe") == "paper"
+    given, generator, lines = record["arguments"], folder / "generator.h5", []
+    use, command = "Use it on your own images", restore_command(generator, given.get("recipe") == "paper")
     if done < given["num_iters"]:
         lines.append("It was stopped early: go on with the same command and <code>--resume</code>.")
-    if makes_defects(scores):
-        command = cgan_command(given, folder / "generator.h5")
-        lines.append(
-            "Train a cGAN with its pairs (without real ones: add <code>--alpha=1</code>): "
-            f'<code class="command">{html.escape(command)}</code>'
-        )
+    if makes_defects(record):
+        use = "Train a cGAN with its pairs (without real ones: add <code>--alpha=1</code>)"
+        command = cgan_command(given, generator)
     elif given.get("cin_augment") and given.get("alpha") == 1:
         lines.append("It saw no pairs: PSNR and SSIM mean something only where its test images are pairs.")
     else:
         chosen = read_choice(folder)
         settled = chosen is not None and chosen["generator"] == chosen["best"]
         lines += [trend(task, own, rows, settled) for task, own in scores["input"].items()]
-    flag = " --task=NAME" if needs_task else ""
-    command = f"python restore.py --generator_path={generator} \\\n    --input=IMAGE.tif --output=RESULT.tif{flag}"
-    lines.append(f'Use it on your own images: <code class="command">{html.escape(command)}</code>')
+    lines.append(f'{use}: <code class="command">{html.escape(command)}</code>')
     return [line for line in lines if line]
+
+
+def restore_command(generator: Path, needs_task: bool) -> str:
+    """The command that restores an image with a generator.
+
+    Args:
+        generator: its generator.h5.
+        needs_task: --task is to be filled in.
+    """
+    flag = " --task=NAME" if needs_task else ""
+    path = shlex.quote(str(generator))
+    return f"python restore.py --generator_path={path} \\\n    --input=IMAGE.tif --output=RESULT.tif{flag}"
 
 
 def cgan_command(given: dict, generator: Path) -> str:
     """The command that trains a cGAN on the same rows, with the pairs of a CIN-GAN's generator.
 
     Args:
-        given: the arguments of the CIN-GAN's training; those of DATA_FLAGS may be missing.
+        given: the arguments of the CIN-GAN's training; those of SHARED_FLAGS may be missing.
         generator: its generator.h5.
     """
+    args = Arguments(recipe=given["recipe"], cin_augment=True, alpha=0.3, named=SHARED_FLAGS.keys())
+    in_vain = idle("train_cGAN", args)
     words = [f"--recipe={given['recipe']}"]
-    for name, default in DATA_FLAGS.items():
+    for name, default in SHARED_FLAGS.items():
         value = given.get(name, default)
-        if value != default:
+        if name not in in_vain and str(value) != str(default):
             value = ",".join(value) if isinstance(value, list) else str(value)
             words.append(f"--{name}={shlex.quote(value)}")
     path = shlex.quote(str(generator))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import importlib
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from arguments import acting
 from data_utils import SCRIPT_DIR, Task
 from errors import InputError
 from table_rows import JOBS
@@ -67,7 +69,7 @@ def _wait(process):
 def training_arguments(
     name: str, shared: Shared, iterations: int, seed: int, folder: Path, cin_folder: Path | None = None
 ) -> list[str]:
-    """The command of a job: script, flags.
+    """The command of a job: script, and flags that act.
 
     Args:
         name: of the job.
@@ -89,7 +91,9 @@ def training_arguments(
         flags.append("--resume")
     elif (folder / job.folder).exists():
         flags.append("--overwrite")
-    return [*job.command, *flags]
+    script, *own = job.command
+    name = Path(script).stem
+    return [script, *acting(name, importlib.import_module(name).make_parser(), [*own, *flags])]
 
 
 def read_log(run: Path) -> list[dict[str, float]]:

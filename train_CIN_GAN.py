@@ -57,6 +57,7 @@ def main(args: argparse.Namespace) -> int:
     """Train with parsed arguments; returns the exit code."""
     recipe = RECIPES[args.recipe]
     given = arguments.given(args, make_parser())
+    arguments.tell_idle("train_CIN_GAN", args)
     args = arguments.complete(args)
     args.n_critic = args.n_critic or N_CRITIC[args.recipe]
     run = launch.open_run(args, "CIN-GAN_results")

@@ -12,6 +12,7 @@ finished. One GPU at most is used; for several, choose --tasks for each.
 from __future__ import annotations
 
 import argparse
+import copy
 import importlib.util
 from collections.abc import Callable
 
@@ -41,6 +42,7 @@ def main(args: argparse.Namespace) -> int:
     baseline = BASELINES[args.method]
     check(args)
     given = arguments.given(args, make_parser())
+    arguments.tell_idle("train_baseline", args)
     args.batch_size = args.batch_size or baseline.batch_size
     tasks = launch.load_tasks(args)
     if args.method != "cyclegan":
@@ -56,7 +58,8 @@ def main(args: argparse.Namespace) -> int:
             print(f"{run.path} is finished")
             continue
         print(f"--- {baseline.name}, {task.name}")
-        task_args = argparse.Namespace(**{**vars(args), "resume": resume, "overwrite": overwrite})
+        task_args = copy.copy(args)
+        task_args.resume, task_args.overwrite = resume, overwrite
         code = train_task(task_args, baseline, task, run, given)
         if code:
             return code
@@ -71,8 +74,6 @@ def check(args: argparse.Namespace) -> None:
         raise InputError("--precision=float16: baselines have no loss scale; choose bfloat16 or float32")
     if cluster.is_asked_for():
         raise InputError("a baseline is trained by one process; unset TF_CONFIG, or choose --tasks for each machine")
-    if args.num_gpu and args.num_gpu > 1:
-        raise InputError(f"--num_gpu={args.num_gpu}: a baseline uses one GPU at most; choose --tasks for each GPU")
     if args.method == "care" and not importable("csbdeep"):
         raise InputError("--method=care needs csbdeep; pip install -r requirements-baselines.txt")
 

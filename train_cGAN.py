@@ -39,6 +39,7 @@ def main(args: argparse.Namespace) -> int:
     """Train with parsed arguments; returns the exit code."""
     recipe = RECIPES[args.recipe]
     given = arguments.given(args, make_parser())
+    arguments.tell_idle("train_cGAN", args)
     args = arguments.complete(args)
     run = launch.open_run(args, "Microscopy_cGAN_results" + ("_CIN_augm" if args.cin_augment else ""))
     tasks = launch.load_tasks(args)
@@ -75,10 +76,8 @@ def make_batches(args: argparse.Namespace, tasks: list[Task], sampling: Sampling
 
 
 def check_cin_generator(args: argparse.Namespace, names: list[str]) -> None:
-    """Raise InputError unless --cin_augment and --cin_generator_path fit together and know the tasks."""
+    """Raise InputError where --cin_augment lacks a CIN-GAN's generator that knows the tasks."""
     if not args.cin_augment:
-        if args.cin_generator_path:
-            raise InputError("--cin_generator_path is used with --cin_augment=True only; add it, or leave both out")
         return
     if args.cin_generator_path is None:
         raise InputError("--cin_augment=True needs --cin_generator_path=CIN-GAN_results/generator.h5")

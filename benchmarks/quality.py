@@ -1,5 +1,6 @@
-"""How well recipe `tuned` restores: seeds, folds, pairs, unpaired images, ablation, length, precision, noise levels.
+"""How well recipe `tuned` restores: headline, seeds, folds, pairs, unpaired, ablation, length, precision, noise levels.
 
+    python benchmarks/quality.py --part=headline --data_dir=REAL --dir=OUT  the README's row `tuned`, ten pairs
     python benchmarks/quality.py --part=seeds --data_dir=REAL --dir=OUT
     python benchmarks/quality.py --part=folds --data_dir=REAL --dir=OUT
     python benchmarks/quality.py --part=pairs --data_dir=REAL --dir=OUT
@@ -13,7 +14,7 @@
 Every training has a fixed number of iterations, those that 225 s of training steps (75 s a task for CARE) allowed on
 2 CPU cores (part `length`: up to eight times as many; `precision`: 400 of batch 2), so that neither the machine's mood
 nor its neighbours change a number. A part prints its table and writes PART.md and PART.json below --dir; what is
-finished is kept, and the same command goes on where it was stopped.
+finished is kept, and the same command goes on where it was stopped: another --data_dir needs another --dir.
 
 Part `pool` asks what CIN-GAN is worth beside the control, a defect model with a handful of numbers fitted to the ten
 pairs (parametric_generator.py), from those pairs' images alone and with all unpaired images of the folder. Part
@@ -49,7 +50,7 @@ FOLDS, VALIDATION = 3, range(40, 56)  # of ten training rows each; the rows that
 CIN_FLAGS = ("--cin_augment=True", "--cin_generator_path={cin}/CIN-GAN_results/generator.h5")
 POOL = "--unpaired_limit=-1"
 BASELINES = {"care": "CARE_results", "cyclegan": "CycleGAN_results"}
-PARTS = ["seeds", "folds", "pairs", "pool", "unpaired", "ablation", "length", "precision", "noise"]
+PARTS = ["headline", "seeds", "folds", "pairs", "pool", "unpaired", "ablation", "length", "precision", "noise"]
 
 
 class Cell(NamedTuple):
@@ -88,6 +89,8 @@ def cyclegan(iterations, **options):
 
 def cells_of(part):
     """The trainings of a part, in the order in which they run."""
+    if part == "headline":
+        return [tuned(seed=seed) for seed in SEEDS]
     if part == "seeds":
         unpaired = {"label": "tuned, no pairs", "flags": ("--alpha=1",), "iterations": UNPAIRED}
         rows = [tuned, with_cin, lambda seed: with_cin(**unpaired, seed=seed), care]

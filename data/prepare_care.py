@@ -13,7 +13,6 @@ data folder of the original repository (github.com/arazd/MicroscopyGAN), the zip
 Drosophila_X_shortened.npy.zip: the folder, or one of a task's two files.
 """
 
-import hashlib
 import json
 import math
 import shutil
@@ -31,14 +30,13 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the modules beside the training scripts
 from arguments import OneLineParser, integer, names
+from data.downloads import CHUNK, FAILURES, file_digest, open_url
 from errors import InputError, run_script
 from progress import progress_bar
 from run_folder import written_whole
 
 DOI = "10.17617/3.FDFZOF"
 SERVER = "https://edmond.mpg.de"
-CONNECT_SECONDS = 15
-CHUNK = 1 << 20  # bytes
 SAMPLES = 64  # samples in memory at once
 DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError)  # what reading a damaged zip file raises
 
@@ -70,11 +68,9 @@ def find_remote_file(name, server=SERVER):
     """
     query = urllib.parse.urlencode({"persistentId": f"doi:{DOI}"})
     try:
-        with urllib.request.urlopen(
-            f"{server}/api/datasets/:persistentId/versions/:latest/files?{query}", timeout=CONNECT_SECONDS
-        ) as answer:
+        with open_url(f"{server}/api/datasets/:persistentId/versions/:latest/files?{query}") as answer:
             files = [entry["dataFile"] for entry in json.load(answer)["data"]]
-    except (OSError, ValueError, KeyError, TypeError) as failure:
+    except (*FAILURES, KeyError, TypeError) as failure:
         raise _unreachable(name, failure) from failure
     for file in files:
         if file["filename"] == name:
@@ -106,12 +102,12 @@ def download(name, folder, server=SERVER):
     if have < size:
         request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})
         try:
-            with urllib.request.urlopen(request, timeout=CONNECT_SECONDS) as answer:
+            with open_url(request) as answer:
                 # A server that ignores the range sends the whole file, status 200.
                 have = have if answer.status == 206 else 0
                 with open(part, "ab" if have else "wb") as file:
                     _copy(answer, file, f"downloading {name}", size, have)
-        except OSError as failure:
+        except FAILURES as failure:
             raise InputError(f"downloading {name} broke off ({failure}); run again to go on from there") from failure
     check_file(part, size, kind, checksum)
     part.rename(target)
@@ -129,11 +125,8 @@ def check_file(path, size, kind, checksum):
     """Raise InputError unless the file has this size and checksum (MD5, SHA-1, SHA-256 or SHA-512)."""
     if path.stat().st_size < size:
         raise InputError(f"{path} has {path.stat().st_size} of {size} bytes; run again to go on from there")
-    digest = hashlib.new(kind.replace("-", "").lower(), usedforsecurity=False)
-    with open(path, "rb") as file:
-        while block := file.read(CHUNK):
-            digest.update(block)
-    if path.stat().st_size != size or digest.hexdigest() != checksum:
+    digest = file_digest(path, kind.replace("-", "").lower())
+    if path.stat().st_size != size or digest != checksum:
         path.unlink()
         raise InputError(f"{path} arrived damaged ({kind} or size differs) and was removed; run again")
 

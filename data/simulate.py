@@ -18,8 +18,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
-from scipy import ndimage
-from scipy.special import expit
+import scipy  # its parts are loaded where they are used: --help is to answer at once
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the modules beside the training scripts
 from arguments import OneLineParser, integer
@@ -39,7 +38,7 @@ WIDEFIELD_SIGMA, BINNING = 1.8, 3  # pixels; fine pixels a camera pixel
 
 def smooth_noise(rng, shape, sigma):
     """Gaussian random field of unit deviation with correlation length sigma pixels."""
-    field = ndimage.gaussian_filter(rng.standard_normal(shape), sigma, mode="wrap")
+    field = scipy.ndimage.gaussian_filter(rng.standard_normal(shape), sigma, mode="wrap")
     return field / field.std()
 
 
@@ -53,13 +52,13 @@ def nuclei_scene(rng, size):
         angle, ratio = rng.uniform(0, np.pi), rng.uniform(0.65, 1.0)
         dy, dx = rows - center[0], columns - center[1]
         u, v = dy * np.cos(angle) + dx * np.sin(angle), (dx * np.cos(angle) - dy * np.sin(angle)) / ratio
-        inside = expit((radius - np.hypot(u, v)) / 0.7)
+        inside = scipy.special.expit((radius - np.hypot(u, v)) / 0.7)
         texture = np.clip(1 + 0.35 * smooth_noise(rng, (size, size), 1.6), 0.2, 2)
         for _ in range(rng.integers(1, 4)):
             spot = center + rng.uniform(-0.5, 0.5, 2) * radius
             texture *= 1 - 0.7 * np.exp(-((rows - spot[0]) ** 2 + (columns - spot[1]) ** 2) / (2 * 2.0**2))
         scene = np.maximum(scene, rng.uniform(0.35, 1.0) * inside * texture)
-    return ndimage.gaussian_filter(scene, 0.8)
+    return scipy.ndimage.gaussian_filter(scene, 0.8)
 
 
 def jittered_grid(rng, size, spacing):
@@ -77,12 +76,12 @@ def layers_scene(rng, size):
     scene = np.full((size, size), 0.04)
     edges = np.cumsum(rng.uniform(12, 30, size // 10 + 8))
     for index, (start, stop) in enumerate(pairwise(edges)):
-        band = expit(depth - start) - expit(depth - stop)
+        band = scipy.special.expit(depth - start) - scipy.special.expit(depth - stop)
         if index % 2:
             scene += band * 0.16 * np.clip(1 + 0.7 * smooth_noise(rng, (size, size), (0.9, 4)), 0, 3)
         else:
             scene += band * 0.9 * cells(rng, rows, columns, spacing=rng.uniform(9, 15))
-    return ndimage.gaussian_filter(scene, 0.6)
+    return scipy.ndimage.gaussian_filter(scene, 0.6)
 
 
 def cells(rng, rows, columns, spacing):
@@ -92,7 +91,7 @@ def cells(rng, rows, columns, spacing):
     for (row, column), peak in zip(centers, rng.uniform(0.3, 1.0, len(centers)), strict=True):
         window = tuple(slice(max(int(c - spacing), 0), max(int(c + spacing) + 1, 0)) for c in (row, column))
         distance = np.hypot(rows[window] - row, columns[window] - column)
-        values[window] = np.maximum(values[window], peak * expit((0.4 * spacing - distance) / 0.6))
+        values[window] = np.maximum(values[window], peak * scipy.special.expit((0.4 * spacing - distance) / 0.6))
     return values
 
 
@@ -109,7 +108,7 @@ def tubules_scene(rng, size):
         inside = ((path >= 0) & (path < size * fine)).all(axis=0)
         np.add.at(canvas, tuple(path[:, inside]), rng.uniform(0.5, 1.0))
     scene = canvas.reshape(size, fine, size, fine).sum(axis=(1, 3))
-    scene = ndimage.gaussian_filter(scene, 0.8)
+    scene = scipy.ndimage.gaussian_filter(scene, 0.8)
     return scene / np.percentile(scene, 99.5) + 0.02 + 0.01 * np.clip(smooth_noise(rng, (size, size), 16), -1, 2)
 
 
@@ -132,7 +131,7 @@ def axial_blur(rng, scene, photons):
     """Axial inpainting: blur along axis 0, every AXIAL_STEP-th plane exposed, linear interpolation between."""
     size = scene.shape[0]
     taken = np.arange(0, size + AXIAL_STEP, AXIAL_STEP)
-    blurred = ndimage.gaussian_filter1d(scene, AXIAL_SIGMA, axis=0, mode="nearest")
+    blurred = scipy.ndimage.gaussian_filter1d(scene, AXIAL_SIGMA, axis=0, mode="nearest")
     planes = expose(rng, blurred[np.minimum(taken, size - 1)] * photons)
     position = np.arange(size) / AXIAL_STEP
     below = position.astype(int)
@@ -144,11 +143,11 @@ def coarse_camera(rng, scene, photons):
     """Super-resolution: wide-field blur, BINNING x BINNING fine pixels a camera pixel, cubic interpolation back."""
     size = scene.shape[0]
     padded = np.pad(scene, [(0, -size % BINNING)] * 2, mode="reflect")
-    blurred = ndimage.gaussian_filter(padded, WIDEFIELD_SIGMA)
+    blurred = scipy.ndimage.gaussian_filter(padded, WIDEFIELD_SIGMA)
     coarse = len(padded) // BINNING
     binned = blurred.reshape(coarse, BINNING, coarse, BINNING).mean(axis=(1, 3))
     electrons = expose(rng, binned * photons)
-    return ndimage.zoom(electrons, BINNING, order=3, mode="grid-mirror", grid_mode=True)[:size, :size]
+    return scipy.ndimage.zoom(electrons, BINNING, order=3, mode="grid-mirror", grid_mode=True)[:size, :size]
 
 
 SCENES = {"Nuclei": nuclei_scene, "Layers": layers_scene, "Tubules": tubules_scene}

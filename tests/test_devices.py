@@ -3,6 +3,7 @@
 import pytest
 import tensorflow as tf
 
+import launch
 import train_cGAN
 from devices import is_slow_on_cpu, start_tensorflow
 from errors import InputError
@@ -31,9 +32,33 @@ def test_a_method_that_uses_one_gpu_takes_one_of_all(calls):
     assert start_tensorflow(None, most=1)[1] == "1 GPU" and calls[0] == ("visible", "GPU:0")
 
 
-def test_more_than_there_are_is_said(calls):
-    with pytest.raises(InputError, match="2 GPUs are visible"):
-        start_tensorflow(3)
+@pytest.mark.parametrize(
+    ("visible", "most", "devices", "reason"),
+    [
+        (2, None, "2 GPUs", "visible are 2"),
+        (1, None, "1 GPU", "visible are 1"),
+        (0, None, "the CPU", "visible are 0"),
+        (2, 1, "1 GPU", "this method uses 1 at most"),
+    ],
+)
+def test_of_more_gpus_than_there_are_those_are_used_and_it_is_said(
+    visible, most, devices, reason, calls, monkeypatch, capsys
+):
+    gpus = [f"GPU:{i}" for i in range(visible)]
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: gpus)
+    monkeypatch.setattr(tf.distribute, "MirroredStrategy", lambda names: names)
+    strategy, described = start_tensorflow(3, most)
+    assert described == devices and calls[0] == ("visible", *gpus[:most])
+    assert strategy == gpus or visible < 2 or most == 1
+    assert capsys.readouterr().out == f"note: --num_gpu=3, but {reason}; using {devices}\n"
+
+
+def test_a_batch_that_cannot_be_split_over_the_devices_is_an_error(train, monkeypatch):
+    """Of three GPUs two are there; a batch of 3 is refused, of 2 is not."""
+    strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"], tf.distribute.ReductionToOneDevice())
+    monkeypatch.setattr(launch, "start_tensorflow", lambda *received, **named: (strategy, "2 GPUs"))
+    with pytest.raises(InputError, match="--batch_size=3 cannot be split over 2 devices"):
+        train(train_cGAN, "--recipe=tuned", "--num_gpu=3", "--batch_size=3")
 
 
 def test_a_cpu_without_the_instructions_of_a_precision_is_known(tmp_path):

@@ -29,6 +29,13 @@ def test_a_row_of_the_table_is_the_mean_over_seeds_and_its_deviation():
     assert lines[3] == "| tuned | all | 1 |" + 4 * " 30.00 / 0.800 |"
 
 
+def test_the_headline_is_the_row_tuned_alone_of_part_seeds():
+    """The same trainings, three of them, so that either part goes on where the other ended."""
+    cells = quality.cells_of("headline")
+    assert cells == [cell for cell in quality.cells_of("seeds") if cell.label == "tuned"]
+    assert [(cell.seed, cell.limit, cell.average) for cell in cells] == [(seed, 10, 8) for seed in (42, 43, 44)]
+
+
 def test_the_curve_is_over_ascending_numbers_of_pairs_that_the_task_has():
     task = SimpleNamespace(name="Nuclei", train_x=np.zeros((20, 4, 4)))
     cells = {

@@ -13,10 +13,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import arguments
+import restore
 import run_report
 import train_cGAN
 import train_CIN_GAN
 from errors import InputError
+from run_evaluation import Evaluator
 
 RNG = np.random.default_rng(0)
 
@@ -63,8 +66,12 @@ def panels(task, titles=("x", "restored", "y"), size=64):
     ]
 
 
-def make_run(folder, psnr, iterations=300, task="Nuclei", recipe="tuned", titles=("x", "restored", "y"), **output):
+MADE = ("y", "generated x", "real x")
+
+
+def make_run(folder, psnr, iterations=300, task="Nuclei", recipe="tuned", script="cGAN", **output):
     """A run folder as a training leaves it, with these PSNR at evaluations; the input's is 20 dB."""
+    titles = MADE if script == "CIN-GAN" else ("x", "restored", "y")
     (folder / "samples").mkdir(parents=True)
     (folder / "checkpoints").mkdir()
     arguments = {
@@ -76,6 +83,7 @@ def make_run(folder, psnr, iterations=300, task="Nuclei", recipe="tuned", titles
         "data_dir": "my data",
     }
     record = {
+        "script": script,
         "arguments": {**arguments, "tasks": ["A", "B"]},
         "not_default": ["num_iters"],
         "versions": {"tensorflow": "2.0", "keras": "3.0"},
@@ -126,22 +134,56 @@ def test_scores_without_pairs_are_not_taken_for_faults(tmp_path):
 def test_recipe_paper_needs_the_task_and_cin_gan_is_followed_by_a_cgan(tmp_path):
     page = Page(run_report.write_report(make_run(tmp_path / "paper", [21], 100, recipe="paper")))
     assert page.lines[-1].endswith("--task=NAME")
-    made = ("y", "generated x", "real x")
-    page = Page(run_report.write_report(make_run(tmp_path / "my run", [5], 100, titles=made, noise_ratio=0.93)))
+    page = Page(run_report.write_report(make_run(tmp_path / "my run", [5], 100, script="CIN-GAN", noise_ratio=0.93)))
     command = f"--cin_augment=True --cin_generator_path='{tmp_path}/my run/generator.h5'"
     assert command in page.lines[0] and "--recipe=tuned --data_dir='my data' --tasks=A,B \\\n" in page.lines[0]
     assert "worse" not in page.text
     assert "noise of real" in page.text and "0.93" in page.text
-    assert page.lines[-1].endswith("--task=NAME")
+    assert "restore.py" not in page.text, "it makes defects"
 
 
-def test_a_cgan_after_cin_gan_takes_the_same_rows_for_pairs():
-    given = vars(train_CIN_GAN.make_parser().parse_args(["--data_dir=few", "--images_limit=3", "--unpaired_limit=-1"]))
-    command = run_report.cgan_command(given, Path("generator.h5"))
-    args = train_cGAN.make_parser().parse_args(shlex.split(command.replace("\\\n", ""))[2:])
-    assert all(getattr(args, name) == given[name] for name in run_report.DATA_FLAGS) and args.cin_augment
+def read_command(text):
+    """The words of a command over several lines, without python and its script."""
+    return shlex.split(text.replace("\\\n", ""))[2:]
+
+
+@pytest.mark.parametrize(
+    ("recipe", "kept"),
+    [("paper", ["--vgg_weights=my weights.h5"]), ("tuned", ["--no_rotate=A,my b"]), ("tuned", ["--no_rotate="])],
+)
+def test_a_cgan_after_cin_gan_takes_the_same_rows_for_pairs_and_turns_as_many(recipe, kept):
+    flags = [f"--recipe={recipe}", "--data_dir=a few", "--dir=my 'results'", "--images_limit=3", "--unpaired_limit=-1"]
+    given = vars(train_CIN_GAN.make_parser().parse_args([*flags, *kept, "--tasks=A,my b"]))
+    written = {"no_rotate": []} if recipe == "paper" else {}  # as arguments.complete fills it in
+    words = read_command(run_report.cgan_command({**given, **written}, Path("my run/generator.h5")))
+    args = train_cGAN.make_parser().parse_args(words)
+    assert all(getattr(args, name) == given[name] for name in run_report.SHARED_FLAGS) and args.cin_augment
+    assert args.cin_generator_path == Path("my run/generator.h5") and args.recipe == recipe
+    assert not arguments.idle("train_cGAN", args)
     defaults = vars(train_cGAN.make_parser().parse_args([]))
-    assert {name: defaults[name] for name in run_report.DATA_FLAGS} == run_report.DATA_FLAGS
+    assert {name: defaults[name] for name in run_report.SHARED_FLAGS} == run_report.SHARED_FLAGS
+
+
+def test_paths_with_blanks_can_be_pasted(train, capsys):
+    run = train(train_cGAN, "--recipe=tuned", folder="my 'run'")
+    printed = capsys.readouterr().out.partition("images:\n")[2]
+    for command in (printed, Page(run / "report.html").lines[-1].partition(": ")[2]):
+        args = restore.make_parser().parse_args(read_command(command))
+        assert args.generator_path == run / "generator.h5" and args.output == Path("RESULT.tif")
+
+
+@pytest.mark.parametrize("earlier", [False, True])
+def test_a_cin_gan_stopped_before_its_first_evaluation_is_followed_by_a_cgan(earlier, train, monkeypatch):
+    """Nothing but its arguments says what it is; those of an earlier version do not name the script."""
+    monkeypatch.setattr(Evaluator, "bind", lambda *received: lambda *scores: None)
+    run = train(train_CIN_GAN, "--recipe=tuned", "--n_critic=1", "--num_iters=9", "--max_seconds=0.001")
+    assert not (run / "log.csv").exists()
+    if earlier:
+        record = json.loads((run / "args.json").read_text())
+        assert record.pop("script") == "CIN-GAN"
+        (run / "args.json").write_text(json.dumps(record))
+    page = Page(run_report.write_report(run))
+    assert "stopped early" in page.lines[0] and "python train_cGAN.py" in page.lines[1] and len(page.lines) == 2
 
 
 def test_names_of_the_users_are_no_html(tmp_path):
@@ -215,8 +257,7 @@ def assert_events_equal_log(run, iterations):
 
 def test_cin_gan_and_the_baselines_have_one_too(tmp_path):
     """As their trainings leave them: other titles, the noise's ratio, a method in place of a recipe, no --task."""
-    made = ("y", "generated x", "real x")
-    page = Page(run_report.write_report(make_run(tmp_path / "CIN-GAN", [5], 100, titles=made, noise_ratio=0.9)))
+    page = Page(run_report.write_report(make_run(tmp_path / "CIN-GAN", [5], 100, script="CIN-GAN", noise_ratio=0.9)))
     assert is_self_contained(page) and "Nuclei: generated x | real x, and y" in page.text
     folder = make_run(tmp_path / "CARE_results/Nuclei", [21], 100)
     record = json.loads((folder / "args.json").read_text())

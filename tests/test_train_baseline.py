@@ -56,7 +56,6 @@ def test_script_goes_on_with_unfinished_tasks(train, quick_networks):
     ("flags", "message"),
     [
         (["--method=cyclegan", "--augment"], "--augment"),
-        (["--method=cyclegan", "--num_gpu=2"], "one GPU"),
         (["--method=deblurgan", "--resume"], "no checkpoint"),
     ],
 )

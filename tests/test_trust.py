@@ -140,8 +140,6 @@ def test_calibration_files_that_are_none_are_told(tmp_path):
 @pytest.mark.parametrize(
     "flags, message",
     [
-        (["--calibration=c.json"], "belongs to --uncertainty"),
-        (["--cin_generator_path=cin.h5"], "belongs to --check"),
         (["--check"], "needs --cin_generator_path"),
         (["--check", "--task=A", "--cin_generator_path={restores}"], "expected a CIN-GAN"),
         (["--check", "--task=A", "--cin_generator_path={silent}"], "makes no noise"),
