@@ -1,4 +1,5 @@
-# make demo   train both GANs on the shipped sample and restore its test images (about 12 minutes on 2 cores)
+# make demo   train both GANs on the shipped sample and restore its test images
+#             (about 6 minutes on two cores with AVX-512, up to 16 on slower ones)
 # make test   lint, then all tests
 # make lint   ruff and codespell alone
 PYTHON ?= python3

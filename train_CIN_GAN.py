@@ -1,7 +1,7 @@
 """Train CIN-GAN: learn, unpaired, to make microscope defects from few images.
 
     python train_CIN_GAN.py --batch_size=100 --num_iters=3000 --num_gpu=2        as published
-    python train_CIN_GAN.py --recipe=tuned --images_limit=10 --num_iters=600     for few images, on a CPU
+    python train_CIN_GAN.py --recipe=tuned --images_limit=10 --num_iters=1000    for few images, on a CPU
 
 Results appear in CIN-GAN_results/ (below --dir): generator.h5, critic.h5, log.csv, samples/, checkpoints/.
 All layers are shared by the defect types but the conditional instance normalisation ones. An iteration is one
