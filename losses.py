@@ -92,6 +92,17 @@ def least_squares_loss(logits: tf.Tensor, target: float) -> tf.Tensor:
     return tf.reduce_mean(tf.square(logits - target))
 
 
+def spectrum_loss(generated: tf.Tensor, real: tf.Tensor) -> tf.Tensor:
+    """Mean absolute difference of logarithms of power, any shape (`methods/defect_statistics.py`)."""
+    return tf.reduce_mean(tf.abs(generated - real))
+
+
+def noise_loss(generated: tuple[tf.Tensor, tf.Tensor], real: tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:
+    """Mean absolute difference of (logarithms, weights), weighted by the smaller of both weights; 0 without any."""
+    weights = tf.minimum(real[1], generated[1])
+    return tf.math.divide_no_nan(tf.reduce_sum(weights * tf.abs(generated[0] - real[0])), tf.reduce_sum(weights))
+
+
 def pixel_loss(restored: tf.Tensor, y: tf.Tensor) -> tf.Tensor:
     """Mean absolute difference."""
     return tf.reduce_mean(tf.abs(restored - y))

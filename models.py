@@ -98,17 +98,19 @@ def paper_cin_generator(num_tasks: int, dropout: float = 0.5) -> keras.Model:
     return keras.Model([image, task], defective, name="paper_cin_generator")
 
 
-def _convolve(x, filters, size=3, strides=1, activation="leaky_relu"):
+def _convolve(x, filters, activation=None, size=3, strides=1):
     return layers.Conv2D(filters, size, strides=strides, padding="same", activation=activation)(x)
 
 
-def tuned_generator(filters: tuple[int, ...] = (24, 48, 96)) -> keras.Model:
+def tuned_generator(
+    filters: tuple[int, ...] = (24, 48, 96), activation: str = "leaky_relu", skips: bool = True
+) -> keras.Model:
     """A U-Net (arXiv 1505.04597) with a global skip and without normalisation; a thirteenth of the paper's arithmetic.
 
-    Heights and widths are multiples of 4.
+    Heights and widths are multiples of 4. Without `skips` its two halves are connected at the lowest resolution alone.
     """
     image = keras.Input((None, None, 1), name="image")
-    correction = layers.Conv2D(1, 1, dtype="float32")(_unet(image, filters))
+    correction = layers.Conv2D(1, 1, dtype="float32")(_unet(image, filters, activation, skips))
     return keras.Model(image, layers.Add(dtype="float32")([image, correction]), name="tuned_generator")
 
 
@@ -169,19 +171,20 @@ def _noise_deviation(expected, weight):
     return layers.Add(dtype="float32")(parts)
 
 
-def _unet(x, filters):
+def _unet(x, filters, activation, skips):
     """Features at full resolution of a U-Net, one entry of `filters` per resolution."""
 
     def block(x, count):
-        return _convolve(_convolve(x, count), count)
+        return _convolve(_convolve(x, count, activation), count, activation)
 
-    skips = []
+    passed = []
     for count in filters[:-1]:
-        skips.append(block(x, count))
-        x = layers.MaxPooling2D()(skips[-1])
+        passed.append(block(x, count))
+        x = layers.MaxPooling2D()(passed[-1])
     x = block(x, filters[-1])
-    for count, skip in zip(filters[-2::-1], skips[::-1], strict=True):
-        x = block(layers.Concatenate()([layers.UpSampling2D()(x), skip]), count)
+    for count, features in zip(filters[-2::-1], passed[::-1], strict=True):
+        x = layers.UpSampling2D()(x)
+        x = block(layers.Concatenate()([x, features]) if skips else x, count)
     return x
 
 
@@ -196,7 +199,7 @@ def patch_discriminator(
     inputs = [keras.Input((None, None, 1), name="x"), candidate] if conditional else candidate
     z = layers.Concatenate()(inputs) if conditional else candidate
     for depth, count in enumerate(filters):
-        z = _convolve(z, count, size=4, strides=2 if depth < len(filters) - 1 else 1, activation=None)
+        z = _convolve(z, count, size=4, strides=2 if depth < len(filters) - 1 else 1)
         z = instance_normalization(z) if normalize and depth else z
         z = layers.LeakyReLU(negative_slope=0.2)(z)
     logits = layers.Conv2D(1, 4, padding="same", dtype="float32")(z)
@@ -213,7 +216,7 @@ def patch_critic(num_tasks: int, filters: tuple[int, ...] = (64, 128, 256, 512))
     task = keras.Input((1,), dtype="int32", name="task")
     z = image
     for depth, count in enumerate(filters):
-        z = _convolve(z, count, size=4, strides=2 if depth < len(filters) - 1 else 1, activation=None)
+        z = _convolve(z, count, size=4, strides=2 if depth < len(filters) - 1 else 1)
         bias = layers.Embedding(num_tasks, count, embeddings_initializer="zeros")(task)
         z = layers.Add()([z, layers.Reshape((1, 1, count))(bias)])
         z = layers.LeakyReLU(negative_slope=0.2)(z)

@@ -16,9 +16,10 @@ from common import command_line
 from common.errors import InputError, run_script
 from data_utils import Task
 from methods.batches import Sampling, UnpairedBatches
-from recipes import N_CRITIC, RECIPES, Recipe
+from recipes import RECIPES
+from recipes.recipe import Recipe
 from restoring.generator_file import Metadata
-from restoring.normalization import FixedNormalization, fit_cin
+from restoring.normalization import FixedNormalization
 from training import options
 from training import run as launch
 from training.run_folder import RunFolder
@@ -27,16 +28,16 @@ from training.run_folder import RunFolder
 def make_parser() -> argparse.ArgumentParser:
     """The script's arguments."""
     parser = options.recipe_parser(__doc__)
-    per_recipe = ", ".join(f"{name}: {count}" for name, count in N_CRITIC.items())
+    per_recipe = ", ".join(f"{name}: {recipe.cin_gan.n_critic}" for name, recipe in RECIPES.items())
     parser.add_argument(
         "--n_critic", type=command_line.integer(1), help=f"critic updates an iteration (default: {per_recipe})"
     )
     return parser
 
 
-def check_patch(patch: tuple[int, int], recipe: Recipe) -> None:
-    """Raise InputError where nearly nothing is left of a patch without its margin."""
-    least = 16 + 2 * recipe.cin_margin
+def check_patch(patch: tuple[int, int], margin: int) -> None:
+    """Raise InputError where nearly nothing is left of a patch without its margin of so many pixels."""
+    least = 16 + 2 * margin
     if min(patch) < least:
         raise InputError(
             f"patches of {patch[0]} x {patch[1]} pixels are too small for this recipe's CIN-GAN; at least {least} x "
@@ -44,41 +45,39 @@ def check_patch(patch: tuple[int, int], recipe: Recipe) -> None:
         )
 
 
-def choose_no_rotate(args: argparse.Namespace, recipe: Recipe, run: RunFolder, tasks: list[Task]) -> list[str]:
-    """Names of the tasks that are never turned: in recipe `paper` all, as released."""
-    if recipe.cin_rotate:
-        return launch.find_no_rotate(args, tasks, unpaired=True)
-    if args.resume and run.read_state().get("no_rotate") == []:
+def choose_no_rotate(args: argparse.Namespace, turns: str, run: RunFolder, tasks: list[Task]) -> list[str]:
+    """Names of the tasks that are never turned; `turns` is the recipe's (`Augmentation`)."""
+    if turns == "none" and args.resume and run.read_state().get("no_rotate") == []:
         print("note: this run was started by an earlier version, which turned its images; it goes on like that")
         return []
-    return [task.name for task in tasks]
+    return launch.find_no_rotate(args, tasks, True, turns)
 
 
-def main(args: argparse.Namespace) -> int:
-    """Train with parsed arguments; returns the exit code."""
-    recipe = RECIPES[args.recipe]
+def main(args: argparse.Namespace, recipe: Recipe | None = None) -> int:
+    """Train with parsed arguments, and a recipe in place of the one that they name; returns the exit code."""
+    recipe = recipe or RECIPES[args.recipe]
+    part = recipe.cin_gan
     given = options.given(args, make_parser())
     options.tell_idle("train_CIN_GAN", args)
     args = options.complete(args)
-    args.n_critic = args.n_critic or N_CRITIC[args.recipe]
+    args.n_critic = args.n_critic or part.n_critic
     run = launch.open_run(args, "CIN-GAN_results")
     tasks = launch.load_tasks(args)
-    args.no_rotate = choose_no_rotate(args, recipe, run, tasks)
-    patch = launch.choose_patch(tasks, recipe.cin_patch, recipe)
-    check_patch(patch, recipe)
-    strategy = launch.start_devices(args, f"recipe {args.recipe}", patch, recipe.gflop[0])
-    from methods import gans
+    args.no_rotate = choose_no_rotate(args, part.augmentation.turns, run, tasks)
+    patch = launch.choose_patch(tasks, part.patch, recipe)
+    check_patch(patch, part.margin)
+    strategy = launch.start_devices(args, f"recipe {args.recipe}", patch, part.gflop)
     from training.evaluation import Evaluator
 
-    normalization = fit_cin(args.recipe, tasks)
-    sampling = Sampling(args.batch_size, patch, args.seed, args.no_rotate, recipe.mirror)
+    normalization = part.normalizing.fit(tasks)
+    sampling = Sampling(args.batch_size, patch, args.seed, args.no_rotate, part.augmentation.mirror)
     updates = args.n_critic + 1
-    batches = UnpairedBatches(tasks, normalization, sampling, updates, recipe.mixed_tasks, recipe.noise_channels)
+    batches = UnpairedBatches(tasks, normalization, sampling, updates, part.mixed_tasks, part.noise_channels)
     with strategy.scope():
-        features = launch.load_features(args.vgg_weights) if args.recipe == "paper" else None
-        gan = gans.build_cin_gan(args, recipe, len(tasks), features)
+        features = launch.load_features(args.vgg_weights) if part.needs_vgg else None
+        gan = part.build(args.seed, args.num_iters, args.n_critic, len(tasks), features)
     evaluator = Evaluator(tasks, make_metadata(args, recipe, tasks, normalization))
-    training = launch.Training(args, run, strategy, gan, evaluator, has_schedule=recipe.cin_cosine)
+    training = launch.Training(args, run, strategy, gan, evaluator, part.adam.cosine)
     return training.run(batches, given)
 
 
@@ -93,8 +92,8 @@ def make_metadata(
         normalization=normalization,
         no_rotate=args.no_rotate,
         size_multiple=recipe.size_multiple,
-        noise_channels=recipe.noise_channels,
-        margin=2 * recipe.cin_margin,
+        noise_channels=recipe.cin_gan.noise_channels,
+        margin=2 * recipe.cin_gan.margin,
     )
 
 

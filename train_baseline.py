@@ -13,15 +13,14 @@ from __future__ import annotations
 
 import argparse
 import copy
-import importlib.util
-from collections.abc import Callable
 
 from common import command_line
 from common.errors import InputError, run_script
 from data_utils import Task
-from recipes import BASELINES, Baseline
+from methods import BASELINES
+from methods.baseline import Baseline
+from methods.batches import Sampling
 from restoring.generator_file import Metadata
-from restoring.normalization import Normalization, fit_cgan, fit_cin, fit_own_percentiles
 from training import cluster, options
 from training import run as launch
 from training.run_folder import RunFolder
@@ -30,28 +29,31 @@ from training.run_folder import RunFolder
 def make_parser() -> argparse.ArgumentParser:
     """The script's arguments."""
     parser = options.training_parser(__doc__, BASELINES)
-    add = parser.add_argument
+    add, augmenting, with_critic = parser.add_argument, _named("augments"), _named("has_critic")
     add("--method", choices=list(BASELINES), required=True, help="the method to train")
-    add("--augment", action="store_true", help="care: our random crops, flips, turns and averaged weights")
-    add("--n_critic", type=command_line.integer(1), default=5, help="deblurgan: critic updates an iteration")
+    add("--augment", action="store_true", help=f"{augmenting}: our random crops, flips, turns and averaged weights")
+    add("--n_critic", type=command_line.integer(1), default=5, help=f"{with_critic}: critic updates an iteration")
     return parser
 
 
-def main(args: argparse.Namespace) -> int:
-    """Train every task with parsed arguments; returns the exit code."""
-    baseline = BASELINES[args.method]
-    check(args)
+def _named(property_name):
+    return options.named_with(BASELINES, property_name)
+
+
+def main(args: argparse.Namespace, baseline: Baseline | None = None) -> int:
+    """Train every task with parsed arguments, and a method in place of the named one; returns the exit code."""
+    baseline = baseline or BASELINES[args.method]
+    check(args, baseline)
     given = options.given(args, make_parser())
     options.tell_idle("train_baseline", args)
     args.batch_size = args.batch_size or baseline.batch_size
     tasks = launch.load_tasks(args)
-    if args.method != "cyclegan":
+    if not baseline.unpaired:
         launch.tell_of_unlike_pairs(tasks)
     runs = [RunFolder(args.dir / baseline.folder / task.name, args.keep_checkpoints) for task in tasks]
     resumes, overwrites = plan_starts(args, runs)
-    # Only CARE, augmented or averaged, turns images.
-    turning = args.method == "care"
-    args.no_rotate = launch.find_no_rotate(args, tasks, unpaired=False) if turning else [task.name for task in tasks]
+    turns = "undirected" if baseline.turns else "none"
+    args.no_rotate = launch.find_no_rotate(args, tasks, False, turns)
     if args.max_seconds:
         args.max_seconds /= len(tasks)
     for task, run, resume, overwrite in zip(tasks, runs, resumes, overwrites, strict=True):
@@ -67,16 +69,16 @@ def main(args: argparse.Namespace) -> int:
     return 0
 
 
-def check(args: argparse.Namespace) -> None:
+def check(args: argparse.Namespace, baseline: Baseline) -> None:
     """Raise InputError where arguments, method and machine do not fit."""
-    if args.augment and args.method != "care":
-        raise InputError("--augment is for --method=care; the others crop and flip as published")
+    if args.augment and not baseline.augments:
+        raise InputError(f"--augment is for --method={_named('augments')}; the others crop and flip as published")
     if args.precision == "float16":
         raise InputError("--precision=float16: baselines have no loss scale; choose bfloat16 or float32")
     if cluster.is_asked_for():
         raise InputError("a baseline is trained by one process; unset TF_CONFIG, or choose --tasks for each machine")
-    if args.method == "care" and not importable("csbdeep"):
-        raise InputError("--method=care needs csbdeep; pip install -r requirements-baselines.txt")
+    if baseline.missing():
+        raise InputError(f"--method={args.method} needs {baseline.missing()}")
 
 
 def plan_starts(args: argparse.Namespace, runs: list[RunFolder]) -> tuple[list[bool], list[bool]]:
@@ -91,11 +93,6 @@ def plan_starts(args: argparse.Namespace, runs: list[RunFolder]) -> tuple[list[b
     return resumes, overwrites
 
 
-def importable(name: str) -> bool:
-    """Whether a package is installed, without importing it."""
-    return importlib.util.find_spec(name) is not None
-
-
 def train_task(args: argparse.Namespace, baseline: Baseline, task: Task, run: RunFolder, given: list[str]) -> int:
     """Train the network of one task; returns the exit code."""
     args.no_rotate = [name for name in args.no_rotate if name == task.name]
@@ -103,44 +100,20 @@ def train_task(args: argparse.Namespace, baseline: Baseline, task: Task, run: Ru
     strategy = launch.start_devices(args, baseline.name, patch, baseline.gflop, most_gpus=1)
     import keras
 
-    from methods import baselines
     from training.evaluation import Evaluator
 
-    normalization = fit_normalization(args, task)
+    normalization = baseline.fit_normalization(task)
+    sampling = Sampling(args.batch_size, patch, args.seed, args.no_rotate, mirror=True)
+    batches = baseline.make_batches(task, normalization, sampling, args.augment, args.n_critic)
     with strategy.scope():
-        features = launch.load_features(args.vgg_weights) if args.method == "deblurgan" else None
-        method = baselines.BUILDERS[args.method](args, baseline, patch, features)
+        features = launch.load_features(args.vgg_weights) if baseline.needs_vgg else None
+        method = baseline.build(patch, args.seed, args.num_iters, args.augment, args.n_critic, features)
     metadata = Metadata(baseline.name, args.method, [task.name], normalization, args.no_rotate, baseline.size_multiple)
     training = launch.Training(args, run, strategy, method, Evaluator([task], metadata), baseline.linear)
-    code = training.run(make_batches(args, task, normalization, patch), given)
+    code = training.run(batches, given)
     # After the task and not before: it resets the precision too.
     keras.backend.clear_session()
     return code
-
-
-def fit_normalization(args: argparse.Namespace, task: Task) -> Normalization:
-    """What each method normalises by: percentiles of each image, or the range of the training images."""
-    if args.method == "care":
-        return fit_own_percentiles(task)
-    return fit_cin("paper", [task]) if args.method == "cyclegan" else fit_cgan("paper", [task])
-
-
-def make_batches(
-    args: argparse.Namespace, task: Task, normalization: Normalization, patch: tuple[int, int]
-) -> Callable[[int], dict]:
-    """Each method's batches; CycleGAN's x and y are drawn independently, so that no pairing leaks in."""
-    from methods import baseline_batches
-    from methods.baselines import POOL_SIZE
-    from methods.batches import PairBatches, Sampling
-
-    sampling = Sampling(args.batch_size, patch, args.seed, args.no_rotate, mirror=True)
-    if args.method == "cyclegan":
-        return baseline_batches.CycleBatches(task, normalization, sampling, POOL_SIZE)
-    if args.method == "deblurgan":
-        return baseline_batches.CriticPairBatches(task, normalization, sampling, args.n_critic)
-    if args.augment:
-        return PairBatches([task], normalization, sampling)
-    return baseline_batches.GridPatchBatches(task, normalization, args.batch_size, patch, args.seed)
 
 
 if __name__ == "__main__":

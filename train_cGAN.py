@@ -20,8 +20,8 @@ from common.errors import InputError, run_script
 from data_utils import Task
 from methods.batches import PairBatches, Sampling
 from recipes import RECIPES
+from recipes.recipe import CganPart, Recipe
 from restoring.generator_file import Metadata, read_metadata
-from restoring.normalization import fit_cgan
 from training import options
 from training import run as launch
 
@@ -36,9 +36,10 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def main(args: argparse.Namespace) -> int:
-    """Train with parsed arguments; returns the exit code."""
-    recipe = RECIPES[args.recipe]
+def main(args: argparse.Namespace, recipe: Recipe | None = None) -> int:
+    """Train with parsed arguments, and a recipe in place of the one that they name; returns the exit code."""
+    recipe = recipe or RECIPES[args.recipe]
+    part = recipe.cgan
     given = options.given(args, make_parser())
     options.tell_idle("train_cGAN", args)
     args = options.complete(args)
@@ -48,32 +49,31 @@ def main(args: argparse.Namespace) -> int:
         launch.tell_of_unlike_pairs(tasks)
     names = [task.name for task in tasks]
     check_cin_generator(args, names)
-    args.no_rotate = launch.find_no_rotate(args, tasks, args.cin_augment, args.recipe == "paper")
-    patch = launch.choose_patch(tasks, recipe.patch, recipe)
-    strategy = launch.start_devices(args, f"recipe {args.recipe}", patch, recipe.gflop[1])
-    from methods import gans
+    args.no_rotate = launch.find_no_rotate(args, tasks, args.cin_augment, part.augmentation.turns)
+    patch = launch.choose_patch(tasks, part.patch, recipe)
+    strategy = launch.start_devices(args, f"recipe {args.recipe}", patch, part.gflop)
     from training.evaluation import Evaluator
 
-    variety = recipe.mirror, recipe.intensity, recipe.mixup_after
+    variety = part.augmentation.mirror, part.augmentation.intensity, part.augmentation.mixup_after
     sampling = Sampling(args.batch_size, patch, args.seed, args.no_rotate, *variety)
-    batches = make_batches(args, tasks, sampling)
+    batches = make_batches(args, part, tasks, sampling)
     with strategy.scope():
-        features = launch.load_features(args.vgg_weights) if args.recipe == "paper" else None
-        gan = gans.build_cgan(args, recipe, features)
+        features = launch.load_features(args.vgg_weights) if part.needs_vgg else None
+        gan = part.build(args.seed, args.num_iters, features)
     metadata = Metadata("cGAN", args.recipe, names, batches.normalization, args.no_rotate, recipe.size_multiple)
-    training = launch.Training(args, run, strategy, gan, Evaluator(tasks, metadata), has_schedule=False)
+    training = launch.Training(args, run, strategy, gan, Evaluator(tasks, metadata), part.adam.cosine)
     return training.run(batches, given)
 
 
-def make_batches(args: argparse.Namespace, tasks: list[Task], sampling: Sampling) -> PairBatches:
+def make_batches(args: argparse.Namespace, part: CganPart, tasks: list[Task], sampling: Sampling) -> PairBatches:
     """Batches of real pairs and, with --cin_augment, of CIN-GAN's, each normalised as it needs."""
     if not args.cin_augment:
-        return PairBatches(tasks, fit_cgan(args.recipe, tasks), sampling)
+        return PairBatches(tasks, part.normalizing.fit(tasks), sampling)
     from training.generated_pairs import generate_pairs
 
     generated = generate_pairs(args.cin_generator_path, tasks, args.seed)
-    of_generated = fit_cgan(args.recipe, tasks, generated)
-    normalization = of_generated if args.alpha == 1.0 else fit_cgan(args.recipe, tasks)
+    of_generated = part.normalizing.fit(tasks, generated)
+    normalization = of_generated if args.alpha == 1.0 else part.normalizing.fit(tasks)
     return PairBatches(tasks, normalization, sampling, generated, args.alpha, of_generated)
 
 

@@ -6,77 +6,66 @@
     python -m benchmarks ablation --without=filters --method=cyclegan --images_limit=10 --num_iters=3000
 
 All other flags are those of train_cGAN.py, or of train_baseline.py for a CycleGAN with a quarter of its filters, which
-a CPU can take to its end. `quality` and `paper_recipe` run and score them. No other benchmark changes modules.
+a CPU can take to its end. `quality` and `paper_recipe` run and score them.
 """
 
+from dataclasses import replace
 from functools import partial
 
-import recipes
 import train_baseline
 import train_cGAN
 from common.errors import InputError
+from methods import BASELINES
+from recipes.paper import PAPER as AS_PUBLISHED
+from recipes.recipe import Term
+from recipes.tuned import TUNED
 
-# What replaces a field of recipe `tuned`; terms of its objective are removed by their own names.
-RECIPE = {
-    "averaged weights": {"average_decay": None},
-    "flips": {"mirror": False},
-    "intensities": {"intensity": 0.0},
-    "mixup": {"mixup_after": None},
-}
+# What replaces a field of recipe `tuned`, of its augmentation, or its generator's arguments; terms of its objective are
+# removed by their own names.
+AUGMENTATION = {"flips": {"mirror": False}, "intensities": {"intensity": 0.0}, "mixup": {"mixup_after": None}}
+RECIPE = ("averaged weights", *AUGMENTATION)
 TERMS = ("ssim", "psnr")
-NETWORK = ("leaky", "width", "skips")
+NETWORK = {"leaky": {"activation": "relu"}, "width": {"filters": (16, 32, 64)}, "skips": {"skips": False}}
 # Recipe paper: the output (input + tanh) / 2, the normalisation of the generator's features, its dropout.
 PAPER = ("halved output", "instance normalization", "dropout")
 CYCLEGAN = ("filters",)
 INGREDIENTS = (*RECIPE, *TERMS, *NETWORK, *PAPER, *CYCLEGAN)
 
 
-def change(ingredient, adversarial=0.0):
-    """Change the method in this process: remove an ingredient, or add the adversarial term and its discriminator."""
-    import models
-    from methods import baselines, gans
-
-    if ingredient in RECIPE:
-        recipes.RECIPES["tuned"] = recipes.RECIPES["tuned"]._replace(**RECIPE[ingredient])
-    elif ingredient in TERMS or adversarial:
-        term = {"adversarial": adversarial} if adversarial else {ingredient: 0.0}
-        gans.CGAN_WEIGHTS["tuned"] = {**gans.CGAN_WEIGHTS["tuned"], **term}
-    elif ingredient in PAPER:
-        models.paper_generator = paper_without(ingredient)
-    elif ingredient in CYCLEGAN:
-        baselines.cycle_generator = partial(baselines.cycle_generator, 16)
-        models.patch_discriminator = partial(models.patch_discriminator, (16, 32, 64, 128))
-    elif ingredient == "width":
-        build = models.tuned_generator
-        models.tuned_generator = lambda: build((16, 32, 64))
-    elif ingredient == "leaky":
-        models._convolve = partial(models._convolve, activation="relu")
+def tuned_without(ingredient):
+    """Recipe `tuned` with one ingredient removed."""
+    part = TUNED.cgan
+    if ingredient in AUGMENTATION:
+        changed = {"augmentation": replace(part.augmentation, **AUGMENTATION[ingredient])}
+    elif ingredient in TERMS:
+        changed = {"terms": part.with_weights(**{ingredient: 0.0})}
+    elif ingredient in NETWORK:
+        changed = {"generator": partial(part.generator, **NETWORK[ingredient])}
     else:
-        models._unet = without_skips(models._convolve)
+        changed = {"average_decay": None}
+    return replace(TUNED, cgan=replace(part, **changed))
 
 
-def without_skips(convolve):
-    """The U-Net's arithmetic without the connections between its two halves."""
-    from keras import layers
+def tuned_with_adversarial(weight):
+    """Recipe `tuned` with a discriminator half as wide and deep as the paper's, and its term."""
 
-    def autoencoder(x, filters):
-        for count in filters[:-1]:
-            x = layers.MaxPooling2D()(convolve(convolve(x, count), count))
-        x = convolve(convolve(x, filters[-1]), filters[-1])
-        for count in filters[-2::-1]:
-            x = convolve(convolve(layers.UpSampling2D()(x), count), count)
-        return x
+    def discriminator():
+        import models
 
-    return autoencoder
+        return models.patch_discriminator((32, 64, 128), normalize=False)
+
+    terms = (*TUNED.cgan.terms, Term("adversarial", weight, "adversarial_loss", sees="judgement", against=None))
+    return replace(TUNED, cgan=replace(TUNED.cgan, method="cgan", discriminator=discriminator, terms=terms))
 
 
 def paper_without(ingredient):
-    """The function that builds the paper's generator, one ingredient left out."""
-    import keras
-
-    import models
+    """Recipe `paper` with one ingredient of its generator left out."""
 
     def build():
+        import keras
+
+        import models
+
         image = keras.Input((None, None, 1), name="image")
         normalized, halved = ingredient != "instance normalization", ingredient != "halved output"
         normalize = models.instance_normalization if normalized else lambda z: z
@@ -85,7 +74,7 @@ def paper_without(ingredient):
         join = keras.layers.Average if halved else keras.layers.Add
         return keras.Model(image, join(dtype="float32")([image, correction]), name="paper_generator")
 
-    return build
+    return replace(AS_PUBLISHED, cgan=replace(AS_PUBLISHED.cgan, generator=build))
 
 
 def main(*flags, without: str = "", adversarial: float = 0.0):
@@ -94,8 +83,12 @@ def main(*flags, without: str = "", adversarial: float = 0.0):
     script, flag, value = train_cGAN, "recipe", "paper" if without in PAPER else "tuned"
     if without in CYCLEGAN:
         script, flag, value = train_baseline, "method", "cyclegan"
+        changed = replace(BASELINES["cyclegan"], width=16)
+    elif adversarial:
+        changed = tuned_with_adversarial(adversarial)
+    else:
+        changed = (paper_without if without in PAPER else tuned_without)(without)
     args = script.make_parser().parse_args(flags)
     if getattr(args, flag) != value:
         raise InputError(f"this change belongs to --{flag}={value}, received --{flag}={getattr(args, flag)}")
-    change(without, adversarial)
-    return script.main(args)
+    return script.main(args, changed)

@@ -21,7 +21,7 @@ from common.files import write_text
 from common.metrics import affine_metric, fit_affine
 from restore import load_applier
 from restoring.generator_file import load_generator
-from restoring.normalization import fit_cgan
+from restoring.normalization import fit_range
 
 SCORES, TANH = "{:.2f}, {:.2f}", "{:.3f}, {:.3f}, {:.0f} %"
 
@@ -71,7 +71,7 @@ def measure(ingredient, tasks, normalization, data_dir, num_iters, vgg_weights, 
 
 def main(*, data_dir: Path, vgg_weights: str = "imagenet", num_iters: int = 100, dir: Path):
     tasks = read_tasks(data_dir)
-    normalization, names = fit_cgan("paper", tasks), [task.name for task in tasks]
+    normalization, names = fit_range(tasks), [task.name for task in tasks]
     record, second = Record(dir / "paper_recipe.json"), []
     best = [scores(best_of_half(task, normalization), task) for task in tasks]
     first = [["input", *(SCORES.format(*scores(list(task.test_x), task)) for task in tasks)]]

@@ -5,12 +5,15 @@ of a combined model in which the discriminator does not learn. Every call is com
 over the host between them, and the generator's forward pass is computed twice.
 """
 
+from functools import partial
+
 import keras
 import tensorflow as tf
 
 import losses
 import models
-from methods import gans
+from methods.method import vgg_features
+from recipes.paper import PAPER
 
 
 class Trainer(keras.Model):
@@ -30,15 +33,10 @@ class Trainer(keras.Model):
         return {"loss": loss}
 
 
-def vgg_of(features):
-    """VGG16's layers of gray images, in float32."""
-    return lambda images: [tf.cast(f, tf.float32) for f in features(losses.gray_to_rgb(images), training=False)]
-
-
 def cgan_step(features, batch):
     """A function that trains the cGAN of recipe `paper` once; `batch` holds x and y as NumPy arrays."""
     generator, discriminator = models.paper_generator(), models.patch_discriminator()
-    vgg, weights = vgg_of(features), gans.CGAN_WEIGHTS["paper"]
+    vgg, weights = partial(vgg_features, features), {term.name: term.weight for term in PAPER.cgan.terms}
 
     def loss(data):
         restored = tf.cast(generator(data["x"], training=True), tf.float32)
@@ -60,9 +58,9 @@ def cgan_step(features, batch):
 
 
 def cin_gan_step(features, batch):
-    """As `cgan_step`, of CIN-GAN: five critic updates and one of the generator; `batch` is that of `gans.CINGAN`."""
+    """As `cgan_step`, of CIN-GAN: five critic updates and one of the generator; `batch` is that of `cin_gan.CINGAN`."""
     generator, critic = models.paper_cin_generator(3), models.patch_critic(3)
-    vgg, weights = vgg_of(features), gans.CIN_WEIGHTS["paper"]
+    vgg, weights = partial(vgg_features, features), {term.name: term.weight for term in PAPER.cin_gan.terms}
 
     def loss(data):
         generated = tf.cast(generator([data["y"], data["task"]], training=True), tf.float32)
@@ -77,7 +75,7 @@ def cin_gan_step(features, batch):
             return critic([images, data["task"]], training=True)
 
         penalty = losses.gradient_penalty(score, data["x"], data["generated"], data["epsilon"])
-        return losses.critic_loss(score(data["x"]), score(data["generated"])) + gans.GP_WEIGHT * penalty
+        return losses.critic_loss(score(data["x"]), score(data["generated"])) + PAPER.cin_gan.gp_weight * penalty
 
     combined, judge = Trainer(generator, loss, 1e-5), Trainer(critic, loss_of_critic, 1e-5)
 

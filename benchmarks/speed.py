@@ -14,7 +14,6 @@ Each row comes from a process of its own; what is in --output already is kept. T
 - loading: peak memory of a process that draws batches of ten pairs from X and Y files of 6.6 MB and of 3 GB.
 """
 
-import argparse
 import json
 import os
 import socket
@@ -32,11 +31,10 @@ from benchmarks.measuring import ROOT, Record, measured_alone, median_seconds, p
 from common.devices import is_slow_on_cpu, start_tensorflow
 from common.errors import InputError
 from methods.batches import PairBatches, Sampling
-from recipes import RECIPES
-from restoring.normalization import PercentileNormalization, fit_cgan
+from recipes.paper import PAPER
+from restoring.normalization import PercentileNormalization, fit_gains
 from tables.jobs import read_log
 
-N_CRITIC = 5
 ITERATIONS, EVERY, BATCH = 60, 20, 16  # of part processes
 
 
@@ -62,7 +60,7 @@ def training_row(method, precision, count, make_step):
     before = matrix_rate(precision)
     seconds = median_seconds(step)
     rate = (before + matrix_rate(precision)) / 2
-    gflop = RECIPES["paper"].gflop[method == "cGAN"] * count
+    gflop = (PAPER.cgan if method == "cGAN" else PAPER.cin_gan).gflop * count
     speeds = {"s a step": seconds, "images/s": count / seconds, "GFLOP/s": gflop / seconds}
     return {**speeds, "% of a matrix product": 100 * gflop / seconds / rate, "peak MB": peak_megabytes()}
 
@@ -70,7 +68,7 @@ def training_row(method, precision, count, make_step):
 def noise_batch(method, count):
     """A batch of 128 x 128 pixels for one step."""
     rng = np.random.default_rng(0)
-    images = (count,) if method == "cGAN" else (count, N_CRITIC + 1)
+    images = (count,) if method == "cGAN" else (count, PAPER.cin_gan.n_critic + 1)
     batch = {name: rng.uniform(-1, 1, (*images, 128, 128, 1)).astype(np.float32) for name in "xy"}
     if method == "CIN-GAN":
         batch["task"] = np.zeros((*images, 1), np.int32)
@@ -82,12 +80,13 @@ def our_step(method, features, batch):
     """A function that trains once with this project's compiled step."""
     import tensorflow as tf
 
-    from methods import gans
     from training.loop import compile_step
 
-    args = argparse.Namespace(recipe="paper", num_iters=100, seed=0, n_critic=N_CRITIC)
-    build, count = (gans.build_cgan, ()) if method == "cGAN" else (gans.build_cin_gan, (3,))
-    step = compile_step(tf.distribute.get_strategy(), build(args, RECIPES["paper"], *count, features))
+    if method == "cGAN":
+        gan = PAPER.cgan.build(0, 100, features)
+    else:
+        gan = PAPER.cin_gan.build(0, 100, PAPER.cin_gan.n_critic, 3, features)
+    step = compile_step(tf.distribute.get_strategy(), gan)
     batch = {name: tf.constant(value) for name, value in batch.items()}
     return lambda: float(step(tf.constant(0, tf.int64), batch)["content"])
 
@@ -124,7 +123,7 @@ def make_restore(method):
     """A function that restores an (H, W) image."""
     start_tensorflow(None)
     import models
-    from methods.baselines import load_csbdeep
+    from methods.care import load_csbdeep
     from restoring.apply import Applier
     from restoring.generator_file import Metadata
 
@@ -196,7 +195,7 @@ def loading(record, sizes=(0.0066, 3.0)):
 
 def loading_row(folder):
     tasks = read_tasks(folder)
-    batches = PairBatches(tasks, fit_cgan("tuned", tasks), Sampling(8, (128, 128), 0, [], True))
+    batches = PairBatches(tasks, fit_gains(tasks), Sampling(8, (128, 128), 0, [], True))
     for iteration in range(20):
         batches(iteration)
     return {"peak MB": peak_megabytes()}

@@ -3,7 +3,7 @@
     python illustrations/make_illustrations.py                    20 seconds; writes into illustrations/
     python illustrations/make_illustrations.py --output=FOLDER
 
-pipeline.svg (the two GANs), cin_layer.svg (the formula), losses.svg (terms and weights of gans.py) and networks.svg
+pipeline.svg (the two GANs), cin_layer.svg (the formula), losses.svg (terms and weights of recipes/) and networks.svg
 (the Keras models of models.py at 128 x 128 pixels). The micrographs in them are those of the shipped sample.
 """
 
@@ -16,7 +16,7 @@ from common.devices import start_tensorflow
 from common.errors import InputError, run_script
 from data_utils import SAMPLE_DIR
 from illustrations.card import DATA, DEFECTS, FAINT, INK, NEUTRAL, RESTORES, Card
-from recipes import N_CRITIC
+from recipes import RECIPES
 
 FOLDER = Path(__file__).resolve().parent
 THUMBNAIL = 64  # pixels of a micrograph that are shown, and their size on the card
@@ -165,35 +165,35 @@ def _feature_maps(card, left, top, text):
 
 
 def draw_losses():
-    """Terms and weights of both GANs and recipes, as gans.py has them."""
-    from methods import gans
-
+    """Terms and weights of both GANs and recipes, as recipes/ has them."""
     card = Card(604)
     card.text(36, 30, "What each network minimizes", 16, INK, bold=True)
     for left, recipe in LOSS_COLUMNS.items():
         card.text(left, 62, f"recipe {recipe}", 14, INK, bold=True)
-    _draw_loss_row(card, 80, "CIN-GAN", DEFECTS, gans.CIN_WEIGHTS, CIN_TERMS)
-    _draw_loss_row(card, 322, "cGAN", RESTORES, gans.CGAN_WEIGHTS, CGAN_TERMS)
+    _draw_loss_row(card, 80, "CIN-GAN", DEFECTS, "cin_gan", CIN_TERMS)
+    _draw_loss_row(card, 322, "cGAN", RESTORES, "cgan", CGAN_TERMS)
     for left, recipe in LOSS_COLUMNS.items():
-        card.text(left, 260, f"critic: the sum of, {N_CRITIC[recipe]} updates for one of the generator", 12, FAINT)
-        card.text(left + 12, 284, rf"$C(G(y,s),s) - C(x,s) + {gans.GP_WEIGHT:g}\,(\|\nabla C(\hat x,s)\| - 1)^2$", 13)
-        if "adversarial" in gans.CGAN_WEIGHTS[recipe]:
+        cgan, cin_gan = RECIPES[recipe].cgan, RECIPES[recipe].cin_gan
+        penalty = rf"{cin_gan.gp_weight:g}\,(\|\nabla C(\hat x,s)\| - 1)^2"
+        card.text(left, 260, f"critic: the sum of, {cin_gan.n_critic} updates for one of the generator", 12, FAINT)
+        card.text(left + 12, 284, f"$C(G(y,s),s) - C(x,s) + {penalty}$", 13)
+        if cgan.discriminator:
             card.text(left, 502, "discriminator: the sum of", 12, FAINT)
             card.text(left + 12, 524, r"$-\log D(x, y) \;-\; \log(1 - D(x, G(x)))$", 13)
     card.text(36, 574, _LOSS_NOTE, 12, FAINT)
     return card
 
 
-def _draw_loss_row(card, top, name, colours, weights, formulas):
-    """The generator's terms of one GAN in both recipes."""
+def _draw_loss_row(card, top, name, colours, part, formulas):
+    """The generator's terms of one GAN, a field of `Recipe`, in both recipes."""
     card.box(20, top, 810, 228, (colours[0] + "66", colours[1]))
     card.text(42, top + 114, name, 15, colours[1], ha="center", bold=True, rotation=90)
     for left, recipe in LOSS_COLUMNS.items():
         card.text(left, top + 22, "generator: the sum of", 12, FAINT)
-        for place, (term, weight) in enumerate(weights[recipe].items()):
+        for place, term in enumerate(getattr(RECIPES[recipe], part).terms):
             y = top + 48 + 42 * place
-            card.text(left, y, rf"{weight:g} $\times$ {term}", 13, colours[1], bold=True)
-            card.text(left + 12, y + 19, formulas[term], 13)
+            card.text(left, y, rf"{term.weight:g} $\times$ {term.name}", 13, colours[1], bold=True)
+            card.text(left + 12, y + 19, formulas[term.name], 13)
 
 
 LOSS_COLUMNS = {70: "paper", 454: "tuned"}

@@ -5,9 +5,8 @@ from itertools import groupby
 import keras
 from keras import layers
 
-import models
 from illustrations.card import DATA, DEFECTS, FAINT, INK, NEUTRAL, RESTORES, Card
-from methods import gans
+from recipes import RECIPES
 
 SIDE = 128  # pixels of the image whose shapes are shown
 TASKS = 3
@@ -32,14 +31,14 @@ def draw_networks():
 
 def networks(recipe):
     """[(name, colours, keras.Model), ...] of a recipe, from top to bottom."""
-    paper, filters = recipe == "paper", gans.JUDGE_FILTERS[recipe]
+    cgan, cin_gan = RECIPES[recipe].cgan, RECIPES[recipe].cin_gan
     drawn = [
-        ("cGAN generator", RESTORES, models.paper_generator() if paper else models.tuned_generator()),
-        ("CIN-GAN generator", DEFECTS, (models.paper_cin_generator if paper else models.tuned_cin_generator)(TASKS)),
-        ("CIN-GAN critic", DEFECTS, models.patch_critic(TASKS, filters)),
+        ("cGAN generator", RESTORES, cgan.generator()),
+        ("CIN-GAN generator", DEFECTS, cin_gan.generator(TASKS)),
+        ("CIN-GAN critic", DEFECTS, cin_gan.critic(TASKS)),
     ]
-    if "adversarial" in gans.CGAN_WEIGHTS[recipe]:
-        drawn.append(("cGAN discriminator", RESTORES, models.patch_discriminator(filters, normalize=paper)))
+    if cgan.discriminator:
+        drawn.append(("cGAN discriminator", RESTORES, cgan.discriminator()))
     return drawn
 
 

@@ -89,7 +89,11 @@ class RunningMeans:
 
 
 class DefectStatistics:
-    """The statistics of real and of generated x of every task, and the loss terms that bring them together."""
+    """The statistics of real and of generated x of every task, as logarithms of power.
+
+    The mean power ("spectrum") follows blur and noise alike. The mean logarithm at each brightness ("noise") separates
+    them: it is dominated by the tiles that show little structure, where the power is that of the noise.
+    """
 
     def __init__(self, num_tasks: int):
         self.spectra = [RunningMeans(num_tasks, (FREQUENCIES,)) for _ in range(2)]
@@ -99,29 +103,22 @@ class DefectStatistics:
         """Everything that a checkpoint must hold."""
         return [variable for means in (*self.spectra, *self.noises) for variable in (means.sums, means.weights)]
 
-    def terms(self, real: tf.Tensor, generated: tf.Tensor, task: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Mean absolute differences of the logarithms of power.
-
-        The mean power ("spectrum") follows blur and noise alike. The mean logarithm at each brightness ("noise") tells
-        them apart: it is dominated by the tiles that show little structure, where the power is that of the noise.
+    def __call__(self, real: tf.Tensor, generated: tf.Tensor, task: tf.Tensor) -> list[dict]:
+        """Add a batch and give the statistics with it; gradients flow through what it adds.
 
         Args:
             real, generated: x of the same tasks, (batch, height, width, 1) in network units.
             task: (batch, 1) int32.
 
         Returns:
-            {"spectrum": scalar, "noise": scalar}.
+            [of real, of generated], each {"spectrum": (num_tasks, FREQUENCIES), "noise": (means, tiles)}; means and
+            tiles are (num_tasks, BINS, FREQUENCIES), tiles how many (older ones count less) each mean is of.
         """
-        spectra, noises = [], []
+        found = []
         for images, spectrum, noise in zip((real, generated), self.spectra, self.noises, strict=True):
             power, means = tile_spectra(images)
             mean_power = tf.reduce_mean(power, axis=1)
-            spectra.append(tf.math.log(spectrum.update(task, mean_power, tf.ones_like(mean_power))[0] + FLOOR))
-            noises.append(noise.update(task, *sort_by_brightness(tf.math.log(power + FLOOR), means)))
-        (real_noise, real_tiles), (generated_noise, generated_tiles) = noises
-        tiles = tf.minimum(real_tiles, generated_tiles)
-        noise = tf.reduce_sum(tiles * tf.abs(real_noise - generated_noise))
-        return {
-            "spectrum": tf.reduce_mean(tf.abs(spectra[0] - spectra[1])),
-            "noise": tf.math.divide_no_nan(noise, tf.reduce_sum(tiles)),
-        }
+            logarithm = tf.math.log(spectrum.update(task, mean_power, tf.ones_like(mean_power))[0] + FLOOR)
+            by_brightness = noise.update(task, *sort_by_brightness(tf.math.log(power + FLOOR), means))
+            found.append({"spectrum": logarithm, "noise": by_brightness})
+        return found

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 ATTRIBUTE = "microscopygan"
 FORMAT_VERSION = 1
-# What models.py, baselines.py and csbdeep use. Anything else in a file (a Lambda, say, which can hold code, or a class
+# What models.py, the methods and csbdeep use. Anything else in a file (a Lambda, say, which can hold code, or a class
 # of another module, which Keras would import) is refused unread.
 BUILT_IN_LAYERS = frozenset(
     "Functional InputLayer Conv2D Conv2DTranspose ReLU LeakyReLU Activation Dropout Add Subtract Average Multiply "

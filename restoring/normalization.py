@@ -157,29 +157,34 @@ def from_json(stored: dict) -> Normalization:
     raise InputError(f"unknown normalisation {stored.get('kind')!r}; expected 'fixed' or 'percentile'")
 
 
-def fit_cgan(
-    recipe: str, tasks: list[Task], generated: dict[str, tuple[Sequence, Sequence]] | None = None
-) -> Normalization:
-    """Normalisation of a cGAN from its training pairs.
+def fit_range(tasks: list[Task], generated: dict[str, tuple[Sequence, Sequence]] | None = None) -> FixedNormalization:
+    """Minimum and maximum of each task's training x, and of its y, become -1 and 1; generated pairs change nothing."""
+    return FixedNormalization({t.name: (_range_scale(t.train_x), _range_scale(t.train_y)) for t in tasks})
+
+
+def fit_gains(
+    tasks: list[Task], generated: dict[str, tuple[Sequence, Sequence]] | None = None
+) -> PercentileNormalization:
+    """Percentiles of each image, and the gain between x and y of the training pairs.
 
     Args:
-        recipe: "paper" or "tuned".
-        generated: None, or {task: (x images, y images)} to fit `tuned`'s gain on in place of the real pairs.
+        generated: None, or {task: (x images, y images)} to fit the gain to in place of the real pairs.
     """
-    if recipe == "paper":
-        return FixedNormalization({t.name: (_range_scale(t.train_x), _range_scale(t.train_y)) for t in tasks})
     pairs = generated or {t.name: (t.train_x, t.train_y) for t in tasks}
     return PercentileNormalization({name: fit_gain(x, y) for name, (x, y) in pairs.items()})
 
 
-def fit_cin(recipe: str, tasks: list[Task]) -> FixedNormalization:
-    """Normalisation of a CIN-GAN from unpaired images: which x belongs to which y is not used.
+def fit_unpaired_range(tasks: list[Task]) -> FixedNormalization:
+    """As `fit_range`, of the unpaired images."""
+    return FixedNormalization({t.name: (_range_scale(t.unpaired_x), _range_scale(t.unpaired_y)) for t in tasks})
 
-    Recipe `tuned` compares the brightness of x and y over the first `images_limit` rows alone: those of the unpaired
-    pool show other fields in x than in y, which put the gain of real micrographs 8 to 18 % off.
+
+def fit_unpaired_gains(tasks: list[Task]) -> FixedNormalization:
+    """One scale for all x of a task, and y's by their brightness: which x belongs to which y is not used.
+
+    The brightness of x and y is compared over the first `images_limit` rows alone: those of the unpaired pool show
+    other fields in x than in y, which put the gain of real micrographs 8 to 18 % off.
     """
-    if recipe == "paper":
-        return FixedNormalization({t.name: (_range_scale(t.unpaired_x), _range_scale(t.unpaired_y)) for t in tasks})
     return FixedNormalization({t.name: _unpaired_scales(t.train_x, t.train_y) for t in tasks})
 
 

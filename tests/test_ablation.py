@@ -1,28 +1,13 @@
 """`python -m benchmarks ablation` removes what it says, and nothing else."""
 
+from dataclasses import fields
+
 import keras
 import pytest
 
-import models
-import recipes
 from benchmarks import ablation
-from methods import gans
-
-
-@pytest.fixture
-def removed(monkeypatch):
-    """Remove an ingredient until the test ends; gives what is left: (recipe, weights, generator)."""
-    monkeypatch.setattr(recipes, "RECIPES", dict(recipes.RECIPES))
-    monkeypatch.setattr(gans, "CGAN_WEIGHTS", dict(gans.CGAN_WEIGHTS))
-    for name in ("tuned_generator", "_convolve", "_unet"):
-        monkeypatch.setattr(models, name, getattr(models, name))
-
-    def remove(ingredient):
-        if ingredient:
-            ablation.change(ingredient)
-        return recipes.RECIPES["tuned"], gans.CGAN_WEIGHTS["tuned"], models.tuned_generator()
-
-    return remove
+from recipes.paper import PAPER
+from recipes.tuned import TUNED
 
 
 def shape_of(generator):
@@ -32,20 +17,49 @@ def shape_of(generator):
     return {layer.activation.__name__ for layer in filters}, skips, filters[0].filters
 
 
-WHOLE = ({"leaky_relu"}, 2, 24)
+def changes(recipe, original):
+    """{field: value} of the cGAN's part, its augmentation and the weights of its terms, where they differ."""
+    part, whole = recipe.cgan, original.cgan
+    assert recipe.cin_gan is original.cin_gan and [term.name for term in part.terms] == [t.name for t in whole.terms]
+    found = {term.name: term.weight for term, t in zip(part.terms, whole.terms, strict=True) if term != t}
+    for now, before in ((part, whole), (part.augmentation, whole.augmentation)):
+        names = [field.name for field in fields(now) if field.name not in ("terms", "augmentation")]
+        found |= {name: getattr(now, name) for name in names if getattr(now, name) != getattr(before, name)}
+    return found
+
+
 NETWORKS = {"leaky": ({"relu"}, 2, 24), "width": ({"leaky_relu"}, 2, 16), "skips": ({"leaky_relu"}, 0, 24)}
-FIELDS = {
+VALUES = {
     "averaged weights": {"average_decay": None},
     "flips": {"mirror": False},
     "intensities": {"intensity": 0.0},
     "mixup": {"mixup_after": None},
+    "ssim": {"ssim": 0.0},
+    "psnr": {"psnr": 0.0},
 }
 
 
-@pytest.mark.parametrize("ingredient", [None, *ablation.RECIPE, *ablation.TERMS, *ablation.NETWORK])
-def test_one_ingredient_is_removed_and_no_other(ingredient, removed):
-    recipe, weights = recipes.RECIPES["tuned"], gans.CGAN_WEIGHTS["tuned"]
-    left, left_weights, generator = removed(ingredient)
-    assert left == recipe._replace(**FIELDS.get(ingredient, {}))
-    assert left_weights == {name: 0.0 if name == ingredient else weight for name, weight in weights.items()}
-    assert shape_of(generator) == NETWORKS.get(ingredient, WHOLE)
+@pytest.mark.parametrize("ingredient", [*ablation.RECIPE, *ablation.TERMS, *ablation.NETWORK])
+def test_one_ingredient_is_removed_and_no_other(ingredient):
+    changed = changes(ablation.tuned_without(ingredient), TUNED)
+    generator = changed.pop("generator", TUNED.cgan.generator)
+    assert changed == VALUES.get(ingredient, {})
+    assert shape_of(generator()) == NETWORKS.get(ingredient, ({"leaky_relu"}, 2, 24))
+
+
+@pytest.mark.parametrize("ingredient", ablation.PAPER)
+def test_recipe_paper_changes_its_generator_alone(ingredient):
+    changed = changes(ablation.paper_without(ingredient), PAPER)
+    assert list(changed) == ["generator"]
+    layers = changed["generator"]().layers
+    count = {kind: sum(isinstance(layer, kind) for layer in layers) for kind in (keras.layers.GroupNormalization,)}
+    dropped = sum(layer.rate > 0 for layer in layers if isinstance(layer, keras.layers.Dropout))
+    assert (count[keras.layers.GroupNormalization] > 0) == (ingredient != "instance normalization")
+    assert (dropped > 0) == (ingredient != "dropout")
+    assert isinstance(layers[-1], keras.layers.Add) == (ingredient == "halved output")
+
+
+def test_the_adversarial_term_comes_with_its_discriminator():
+    part = ablation.tuned_with_adversarial(0.003).cgan
+    assert part.terms[:-1] == TUNED.cgan.terms and part.terms[-1].weight == 0.003
+    assert set(part.build(0, 1, None).networks) == {"generator", "discriminator"}

@@ -5,9 +5,9 @@ import pytest
 import tensorflow as tf
 
 from data_utils import Task, load_tasks
-from methods import baselines
-from methods.baseline_batches import CycleBatches, GridPatchBatches
 from methods.batches import Sampling
+from methods.care import GridPatchBatches
+from methods.cyclegan import CycleBatches, from_pool
 from restoring.normalization import FixedNormalization, OwnPercentileNormalization, Scale
 
 RNG = np.random.default_rng(0)
@@ -43,7 +43,7 @@ def test_pool_gives_what_the_published_pool_gives():
     for iteration in range(20):
         plan, new = batches(iteration), RNG.uniform(-1, 1, (batch_size, 16, 16, 1)).astype(np.float32)
         slots, swaps = plan["slot"][:, 0], plan["swap"][:, 0]
-        given = baselines.from_pool(variable, tf.constant(new), tf.constant(slots), tf.constant(swaps))
+        given = from_pool(variable, tf.constant(new), tf.constant(slots), tf.constant(swaps))
         for image, slot, swap, result in zip(new, slots, swaps, given, strict=True):
             if len(reference) < size:
                 assert slot == len(reference) and not swap

@@ -1,7 +1,5 @@
 """CARE, DeblurGAN and CycleGAN: an oracle for each rule of theirs, and exact resume."""
 
-import argparse
-
 import keras
 import numpy as np
 import pytest
@@ -9,15 +7,15 @@ import tensorflow as tf
 
 import losses
 import models
-import train_baseline
-from methods import baselines
-from recipes import BASELINES
+from methods import BASELINES, care, cyclegan, deblurgan
+from methods.schedules import HalfThenLinear
 from training.loop import compile_step
 from training.run_folder import RunFolder
 
 RNG = np.random.default_rng(0)
-HAS_CSBDEEP = train_baseline.importable("csbdeep")
-needs_csbdeep = pytest.mark.skipif(not HAS_CSBDEEP, reason="csbdeep is not installed (requirements-baselines.txt)")
+needs_csbdeep = pytest.mark.skipif(
+    not care.has_csbdeep(), reason="csbdeep is not installed (requirements-baselines.txt)"
+)
 
 
 def images(*shape):
@@ -43,7 +41,7 @@ def small_cyclegan(make_generator=small_generator, optimizer=lambda: keras.optim
     for name in ("discriminator_y", "discriminator_x"):
         networks[name] = models.patch_discriminator((4, 8), normalize=False, conditional=False)
     optimizers = {name: optimizer() for name in networks}
-    return baselines.CycleGAN(networks, optimizers, make_generator(), None, 7, patch=(16, 16))
+    return cyclegan.CycleGAN(networks, optimizers, make_generator(), None, 7, patch=(16, 16))
 
 
 def small_deblurgan(critic_rate=0.1, optimizer=keras.optimizers.SGD):
@@ -52,12 +50,12 @@ def small_deblurgan(critic_rate=0.1, optimizer=keras.optimizers.SGD):
     optimizers = {"generator": optimizer(0.01), "critic": optimizer(critic_rate)}
     # A stand-in for VGG16: the content loss is then the pixels' own squared difference.
     features = lambda images, training: [images]  # noqa: E731
-    return baselines.DeblurGAN(networks, optimizers, small_generator(), None, 7, features, n_critic=2)
+    return deblurgan.DeblurGAN(networks, optimizers, small_generator(), None, 7, features, n_critic=2)
 
 
 def cycle_batch(rng, size=2):
     x, y = (rng.uniform(-1, 1, (size, 16, 16, 1)).astype(np.float32) for _ in "xy")
-    slot = rng.integers(-1, baselines.POOL_SIZE, (size, 2)).astype(np.int32)
+    slot = rng.integers(-1, cyclegan.POOL_SIZE, (size, 2)).astype(np.int32)
     return {"x": x, "y": y, "slot": slot, "swap": (slot >= 0) & (rng.random((size, 2)) < 0.5)}
 
 
@@ -77,9 +75,9 @@ def test_least_squares_loss_is_the_mean_squared_distance():
 def test_cycle_and_identity_terms_of_known_generators():
     """G adds 0.5 and F adds 0.25: a cycle is off by 0.75 both ways, the identities by 0.5 and 0.25."""
     gan = small_cyclegan(lambda: shift_generator(0.5))
-    gan.reverse.set_weights(shift_generator(0.25).get_weights())
+    gan.networks["reverse_generator"].set_weights(shift_generator(0.25).get_weights())
     x, y = tf.constant(images(2)), tf.constant(images(2))
-    terms = gan._generator_terms(x, y, gan.reverse(y), gan.generator(x))
+    terms = gan.generator_terms(x, y, gan.networks["reverse_generator"](y), gan.generator(x))
     assert float(terms["cycle"]) == pytest.approx(1.5, abs=1e-5)
     assert float(terms["identity"]) == pytest.approx(0.75, abs=1e-5)
 
@@ -134,16 +132,16 @@ def test_deblurgan_step_is_gradient_descent_on_the_published_objective():
 
 
 def test_learning_rate_is_constant_then_falls_to_zero():
-    rate = baselines.HalfThenLinear(2e-4, 100)
+    rate = HalfThenLinear(2e-4, 100)
     assert [float(rate(step)) for step in (0, 50, 75, 100)] == pytest.approx([2e-4, 2e-4, 1e-4, 0.0])
 
 
 @needs_csbdeep
 def test_care_trains_as_csbdeep_trains():
     """Three steps on the same batches give the weights that csbdeep's own `train` gives."""
-    csbdeep = baselines.load_csbdeep()
+    csbdeep = care.load_csbdeep()
     keras.utils.set_random_seed(3)
-    ours = baselines.build_care(argparse.Namespace(augment=False, seed=3), BASELINES["care"], None, None)
+    ours = BASELINES["care"].build(None, 3, 1, False, 1, None)
     config = csbdeep.models.Config("YX", train_batch_size=4, train_tensorboard=False, train_reduce_lr=None)
     theirs = csbdeep.models.CARE(config, name="care", basedir=None)
     theirs.keras_model.set_weights(ours.generator.get_weights())
@@ -158,15 +156,15 @@ def test_care_trains_as_csbdeep_trains():
 
 @needs_csbdeep
 def test_care_has_the_published_network():
-    care = baselines.build_care(argparse.Namespace(augment=True, seed=3), BASELINES["care"], None, None)
-    kernels = [layer.kernel.shape for layer in care.generator.layers if isinstance(layer, keras.layers.Conv2D)]
+    method = BASELINES["care"].build(None, 3, 1, True, 1, None)
+    kernels = [layer.kernel.shape for layer in method.generator.layers if isinstance(layer, keras.layers.Conv2D)]
     assert kernels[0] == (5, 5, 1, 32) and max(shape[-1] for shape in kernels) == 128
-    assert float(care.optimizers["generator"].learning_rate) == pytest.approx(4e-4) and care.average_decay == 0.995
+    assert float(method.optimizers["generator"].learning_rate) == pytest.approx(4e-4) and method.average_decay == 0.995
 
 
 def test_generators_are_the_published_ones():
     """Both are the paper's body of nine blocks; DeblurGAN adds its input to the tanh, CycleGAN does not."""
-    deblur, cycle = baselines.deblur_generator(), baselines.cycle_generator()
+    deblur, cycle = deblurgan.deblur_generator(), cyclegan.cycle_generator()
     assert deblur.count_params() == cycle.count_params() == 11_376_129
     x = images(1)
     for model, expected in ((deblur, x + 0.9), (cycle, 0.9)):

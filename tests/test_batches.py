@@ -16,7 +16,7 @@ from methods.batches import (
     turn,
     vary_intensity,
 )
-from restoring.normalization import FixedNormalization, PercentileNormalization, Scale, fit_cgan, fit_cin
+from restoring.normalization import FixedNormalization, PercentileNormalization, Scale, fit_gains, fit_unpaired_gains
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ def tasks(pair_folder):
 
 def pair_batches(tasks, **changes):
     options = {"batch_size": 6, "patch": (16, 16), "seed": 3, "no_rotate": ["Layers"], "mirror": True, **changes}
-    return PairBatches(tasks, fit_cgan("tuned", tasks), Sampling(**options))
+    return PairBatches(tasks, fit_gains(tasks), Sampling(**options))
 
 
 def same(a, b):
@@ -205,7 +205,7 @@ def test_patches_fit_every_task_and_the_networks(tasks):
 
 def unpaired_batches(tasks, mixed=True, noise_channels=1):
     sampling = Sampling(4, (16, 16), 3, [], True)
-    return UnpairedBatches(tasks, fit_cin("tuned", tasks), sampling, 3, mixed, noise_channels)
+    return UnpairedBatches(tasks, fit_unpaired_gains(tasks), sampling, 3, mixed, noise_channels)
 
 
 def test_unpaired_batches_have_one_part_per_update(tasks):

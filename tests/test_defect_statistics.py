@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+import losses
 from methods.defect_statistics import (
     BINS,
     DECAY,
@@ -17,6 +18,15 @@ from methods.defect_statistics import (
 
 RNG = np.random.default_rng(0)
 TASK = tf.constant([[0], [1]])
+
+
+def terms_of(num_tasks, real, generated, task=TASK):
+    """The terms of recipe `tuned`, unweighted."""
+    real, generated = DefectStatistics(num_tasks)(real, generated, task)
+    return {
+        "spectrum": losses.spectrum_loss(generated["spectrum"], real["spectrum"]),
+        "noise": losses.noise_loss(generated["noise"], real["noise"]),
+    }
 
 
 def white(deviation, shape=(2, 160, 160, 1)):
@@ -63,10 +73,10 @@ def test_running_means_per_task():
 
 def test_terms_are_zero_for_equal_and_positive_for_different_defects():
     x = white(1.0, (2, 96, 96, 1)) + 0.5
-    same = DefectStatistics(2).terms(x, x, TASK)
+    same = terms_of(2, x, x)
     assert float(same["spectrum"]) == 0 and float(same["noise"]) == 0
     stronger = 0.5 + 2 * (x - 0.5)
-    terms = DefectStatistics(2).terms(x, stronger, TASK)
+    terms = terms_of(2, x, stronger)
     assert float(terms["spectrum"]) == pytest.approx(np.log(4), rel=0.02)
     assert float(terms["noise"]) == pytest.approx(np.log(4), rel=0.1)
 
@@ -74,7 +84,7 @@ def test_terms_are_zero_for_equal_and_positive_for_different_defects():
 def test_gradients_move_generated_images_towards_the_real_statistics():
     real, generated = white(0.2, (2, 48, 48, 1)) + 0.5, tf.Variable(white(0.1, (2, 48, 48, 1)) + 0.5)
     with tf.GradientTape(persistent=True) as tape:
-        terms = DefectStatistics(2).terms(real, generated, TASK)
+        terms = terms_of(2, real, generated)
     for term in terms.values():
         gradient = tape.gradient(term, generated)
         assert float(tf.reduce_sum(gradient * (generated - 0.5))) < 0
@@ -83,7 +93,7 @@ def test_gradients_move_generated_images_towards_the_real_statistics():
 def test_a_task_that_was_not_seen_adds_nothing():
     x = white(0.1, (2, 48, 48, 1))
     only_first = tf.zeros((2, 1), tf.int32)
-    with_both, alone = (DefectStatistics(n).terms(x, 2 * x, only_first)["spectrum"] for n in (2, 1))
+    with_both, alone = (terms_of(n, x, 2 * x, only_first)["spectrum"] for n in (2, 1))
     assert float(with_both) == pytest.approx(float(alone) / 2, rel=1e-5)
 
 
@@ -91,5 +101,5 @@ def test_noise_is_told_from_structure_of_the_same_power():
     """White noise everywhere, and twice its power in one half of the image alone: one spectrum, other logarithms."""
     even = white(np.sqrt(0.5), (2, 240, 240, 1))
     halves = np.where(np.arange(240) < 120, 1.0, 1e-3).astype(np.float32)[None, :, None, None]
-    terms = DefectStatistics(2).terms(even + 0.5, halves * white(1.0, (2, 240, 240, 1)) + 0.5, TASK)
+    terms = terms_of(2, even + 0.5, halves * white(1.0, (2, 240, 240, 1)) + 0.5)
     assert float(terms["spectrum"]) < 0.3 and float(terms["noise"]) > 1.0

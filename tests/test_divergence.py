@@ -7,7 +7,7 @@ import pytest
 
 import models
 import train_cGAN
-from methods import batches, gans
+from methods import batches
 from restoring.generator_file import load_generator
 from training import run as launch
 from training.loop import COLLAPSED, DivergenceError, check_losses
@@ -20,7 +20,6 @@ def small_networks(monkeypatch):
     """The loop is tested, not the machine."""
     generator = models.tuned_generator
     monkeypatch.setattr(models, "tuned_generator", lambda: generator((4, 4, 4)))
-    monkeypatch.setitem(gans.JUDGE_FILTERS, "tuned", (4, 8))
 
 
 @pytest.fixture

@@ -13,9 +13,9 @@ from restoring.normalization import (
     PercentileNormalization,
     Scale,
     block_means,
-    fit_cgan,
-    fit_cin,
     fit_gain,
+    fit_range,
+    fit_unpaired_gains,
     from_json,
 )
 
@@ -29,7 +29,7 @@ def test_scale_undoes_itself():
 
 def test_paper_maps_training_range_to_minus_one_and_one(pair_folder):
     tasks, _ = load_tasks(pair_folder, images_limit=4)
-    normalization = fit_cgan("paper", tasks)
+    normalization = fit_range(tasks)
     for task in tasks:
         for images, scale in zip((task.train_x, task.train_y), normalization.scales[task.name], strict=True):
             values = np.stack([scale.normalize(image) for image in images])
@@ -74,7 +74,7 @@ def test_fitted_gain_ignores_outliers():
 def test_unpaired_scales_do_not_need_pairs(pair_folder):
     """x and y of CIN-GAN's normalisation agree in brightness although no pair is used."""
     tasks, _ = load_tasks(pair_folder)
-    normalization = fit_cin("tuned", tasks)
+    normalization = fit_unpaired_gains(tasks)
     for task in tasks:
         x_scale, y_scale = normalization.scales[task.name]
         x = np.mean([x_scale.normalize(image) for image in task.train_x])

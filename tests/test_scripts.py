@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
@@ -21,6 +22,7 @@ import train_CIN_GAN
 from common.errors import InputError
 from data_utils import Images
 from recipes import RECIPES
+from recipes.recipe import Augmentation
 from restoring.generator_file import read_metadata
 from training import run as launch
 from training.evaluation import Evaluator
@@ -96,7 +98,8 @@ def test_a_cin_gan_of_recipe_paper_that_turned_its_images_resumes_like_that(trai
     """A checkpoint of the code before ends with the same weights, to the bit, as that code's uninterrupted run."""
     flags = ["--recipe=paper", "--n_critic=1", "--num_iters=4", "--save_every=2"]
     with monkeypatch.context() as before:
-        before.setitem(RECIPES, "paper", RECIPES["paper"]._replace(cin_rotate=True))
+        part = replace(RECIPES["paper"].cin_gan, augmentation=Augmentation(turns="all"))
+        before.setitem(RECIPES, "paper", replace(RECIPES["paper"], cin_gan=part))
         whole = train(train_CIN_GAN, *flags, folder="whole")
         parts = train(train_CIN_GAN, *flags, "--max_seconds=0.001", folder="parts")
     assert RunFolder(parts).read_state()["no_rotate"] == []

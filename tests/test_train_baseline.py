@@ -8,10 +8,12 @@ import models
 import restore
 import train_baseline
 from common.errors import InputError
+from methods import care
 from restoring.generator_file import read_metadata
 
-HAS_CSBDEEP = train_baseline.importable("csbdeep")
-needs_csbdeep = pytest.mark.skipif(not HAS_CSBDEEP, reason="csbdeep is not installed (requirements-baselines.txt)")
+needs_csbdeep = pytest.mark.skipif(
+    not care.has_csbdeep(), reason="csbdeep is not installed (requirements-baselines.txt)"
+)
 
 
 @pytest.fixture
@@ -23,7 +25,7 @@ def quick_networks(monkeypatch):
         return keras.layers.Conv2D(1, 3, padding="same", activation="tanh")(image)
 
     monkeypatch.setattr(models, "resnet", body)
-    monkeypatch.setattr(models, "patch_discriminator", lambda conditional: judge((4, 8), True, conditional))
+    monkeypatch.setattr(models, "patch_discriminator", lambda filters, conditional: judge((4, 8), True, conditional))
     monkeypatch.setattr(models, "patch_critic", lambda num_tasks: critic(num_tasks, (4, 8)))
 
 
@@ -66,7 +68,7 @@ def test_mistakes_are_told(flags, message, pair_folder, tmp_path):
 
 
 def test_care_without_csbdeep_names_the_requirements(pair_folder, tmp_path, monkeypatch):
-    monkeypatch.setattr(train_baseline, "importable", lambda name: False)
+    monkeypatch.setattr(care, "has_csbdeep", lambda: False)
     args = ["--method=care", f"--data_dir={pair_folder}", f"--dir={tmp_path / 'o'}"]
     with pytest.raises(InputError, match=r"requirements-baselines\.txt"):
         train_baseline.main(train_baseline.make_parser().parse_args(args))

@@ -17,7 +17,7 @@ from training.report import save_latest
 from training.run_folder import RunFolder
 
 if TYPE_CHECKING:
-    from methods.gans import Method
+    from methods.method import Method
 
 
 class Evaluator:

@@ -18,7 +18,7 @@ from common.progress import progress_bar
 from training.cluster import Agreement
 
 if TYPE_CHECKING:
-    from methods.gans import Method
+    from methods.method import Method
 
 # Mean discriminator loss below which its logits are saturated in float32 and tell the generator nothing.
 COLLAPSED = 1e-6

@@ -9,7 +9,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from common.command_line import Arguments, OneLineParser, integer, names, seconds
 from data_utils import EVAL_LIMIT
-from recipes import RECIPES, Baseline, Recipe
+from methods import BASELINES
+from methods.baseline import Baseline
+from recipes import RECIPES
+from recipes.recipe import Recipe
 
 if TYPE_CHECKING:
     from restoring.generator_file import Metadata
@@ -21,7 +24,7 @@ class Idle(NamedTuple):
     Args:
         flags: their names, separated by blanks.
         when: called with the arguments, and with a generator's metadata where the command reads a generator.
-        because: the reason, as a sentence.
+        because: the reason, as a sentence; {recipe} stands for the argument's value.
     """
 
     flags: str
@@ -45,19 +48,38 @@ def _restores_alike(args: Arguments, metadata: Metadata) -> bool:
     return not args.check and (_turns_alike if turns else _scales_alike)(args, metadata)
 
 
-_OF_THE_RECIPE = (
-    Idle(
-        "no_rotate rotate",
-        lambda args: args.recipe == "paper",
-        "recipe paper turns images as published, whatever the task",
-    ),
-    Idle("vgg_weights", lambda args: args.recipe == "tuned", "recipe tuned has no content loss"),
-)
+def named_with(things: Mapping[str, object], property_name: str) -> str:
+    """Names of the things that have a property, as a text with commas."""
+    return ", ".join(name for name, thing in things.items() if getattr(thing, property_name))
+
+
+def _of_the_recipe(part):
+    """Rules of a training script; `part` is the name of what it trains, a field of `Recipe`."""
+
+    def trained(args):
+        return getattr(RECIPES[args.recipe], part)
+
+    return (
+        Idle(
+            "no_rotate rotate",
+            lambda args: trained(args).augmentation.turns != "undirected",
+            "recipe {recipe} turns images as published, whatever the task",
+        ),
+        Idle("vgg_weights", lambda args: not trained(args).needs_vgg, "recipe {recipe} has no content loss"),
+    )
+
+
+def _only(flags, property_name, because):
+    """A rule of train_baseline.py: flags act for the methods that have a property."""
+    names = named_with(BASELINES, property_name)
+    return Idle(flags, lambda args: not getattr(BASELINES[args.method], property_name), f"only {names} {because}")
+
+
 # {command: when its flags have no effect}. Every other flag acts always, or as soon as what it limits or permits comes.
 IDLE = {
-    "train_CIN_GAN": _OF_THE_RECIPE,
+    "train_CIN_GAN": _of_the_recipe("cin_gan"),
     "train_cGAN": (
-        *_OF_THE_RECIPE,
+        *_of_the_recipe("cgan"),
         Idle(
             "alpha cin_generator_path unpaired_limit",
             lambda args: not args.cin_augment,
@@ -70,10 +92,10 @@ IDLE = {
         ),
     ),
     "train_baseline": (
-        Idle("no_rotate rotate", lambda args: args.method != "care", "only care turns images by 90 degrees"),
-        Idle("unpaired_limit", lambda args: args.method != "cyclegan", "only cyclegan is trained on unpaired images"),
-        Idle("n_critic", lambda args: args.method != "deblurgan", "only deblurgan has a critic"),
-        Idle("vgg_weights", lambda args: args.method != "deblurgan", "only deblurgan has a content loss"),
+        _only("no_rotate rotate", "turns", "turns images by 90 degrees"),
+        _only("unpaired_limit", "unpaired", "is trained on unpaired images"),
+        _only("n_critic", "has_critic", "has a critic"),
+        _only("vgg_weights", "needs_vgg", "has a content loss"),
     ),
     "a training on the CPU": (
         Idle("deterministic", lambda args: args.deterministic, "a CPU gives the same result every time"),
@@ -106,7 +128,7 @@ def idle(command: str, args: Arguments, *metadata: Metadata) -> dict[str, str]:
     """{flag: why it has no effect} of those that the command line names; `command` is a key of IDLE."""
     rules = IDLE.get(command, ())
     found = {flag: rule.because for rule in rules if rule.when(args, *metadata) for flag in rule.flags.split()}
-    return {flag: because for flag, because in found.items() if flag in args.named}
+    return {flag: because.format(**vars(args)) for flag, because in found.items() if flag in args.named}
 
 
 def tell_idle(command: str, args: Arguments, *metadata: Metadata) -> None:
@@ -124,9 +146,8 @@ def acting(command: str, parser: OneLineParser, flags: list[str]) -> list[str]:
 def recipe_parser(usage: str) -> OneLineParser:
     """A parser with the flags of the two published scripts; `usage` is the script's docstring."""
     parser = training_parser(usage, RECIPES)
-    choices = list(RECIPES)
-    help_text = "paper: as published; tuned: ours, for few pairs"
-    parser.add_argument("--recipe", choices=choices, default="paper", help=help_text)
+    help_text = "; ".join(f"{name}: {recipe.summary}" for name, recipe in RECIPES.items())
+    parser.add_argument("--recipe", choices=list(RECIPES), default="paper", help=help_text)
     return parser
 
 

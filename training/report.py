@@ -17,6 +17,7 @@ import numpy as np
 
 from common.command_line import Arguments
 from common.files import write_text, written_whole
+from recipes import RECIPES
 from training.options import idle
 from training.run_folder import RunFolder, read_args
 
@@ -254,7 +255,9 @@ def choice(folder: Path) -> str:
 def advice(folder: Path, record: dict, rows: list[dict], done: int, scores: dict[str, dict]) -> list[str]:
     """What to do next, as HTML lines, from how the training went."""
     given, generator, lines = record["arguments"], folder / "generator.h5", []
-    use, command = "Use it on your own images", restore_command(generator, given.get("recipe") == "paper")
+    recipe = RECIPES.get(given.get("recipe"))
+    needs_task = recipe is not None and recipe.cgan.normalizing.kind == "fixed"
+    use, command = "Use it on your own images", restore_command(generator, needs_task)
     if done < given["num_iters"]:
         lines.append("It was stopped early: go on with the same command and <code>--resume</code>.")
     if makes_defects(record):

@@ -14,8 +14,9 @@ from common.devices import estimate_seconds, is_slow_on_cpu, start_tensorflow
 from common.errors import InputError
 from common.files import json_values, written_whole
 from data_utils import Task
+from methods.baseline import Baseline
 from methods.batches import patch_shape
-from recipes import Baseline, Recipe
+from recipes.recipe import Recipe
 from restoring.generator_file import save_generator, save_keras
 from training import cluster
 from training.direction import measure
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     import keras
     import tensorflow as tf
 
-    from methods.gans import Method
+    from methods.method import Method
     from training.evaluation import Evaluator
 
 # After a divergence the batches are drawn from another seed, a few times.
@@ -61,23 +62,25 @@ def load_tasks(args: argparse.Namespace) -> list[Task]:
     return tasks
 
 
-def find_no_rotate(
-    args: argparse.Namespace, tasks: list[Task], unpaired: bool, as_published: bool = False
-) -> list[str]:
-    """Names of the tasks that are never turned by 90 degrees: those whose defect has a direction. Says what was found.
+def find_no_rotate(args: argparse.Namespace, tasks: list[Task], unpaired: bool, turns: str = "undirected") -> list[str]:
+    """Names of the tasks that are never turned by 90 degrees. Says what was measured.
 
     `--no_rotate` and `--rotate` overrule what is measured. Where too few pixels say nothing, flips alone are safe.
 
     Args:
         unpaired: measure on the images of unpaired training, else on the pairs.
-        as_published: turn every task, and print a note for each whose defect has a direction.
+        turns: "undirected" to turn all but those whose defect has a direction; "all" to turn every task, and print a
+            note for each whose defect has one; "none".
     """
+    if turns == "none":
+        return [task.name for task in tasks]
     never = []
     for task in tasks:
         measured = measure(*((task.unpaired_x, task.unpaired_y) if unpaired else (task.train_x, task.train_y)))
-        if as_published:
+        if turns == "all":
             if measured.found:
-                print(f"note: {task.name}: {measured}; recipe paper turns it by 90 degrees all the same, as published")
+                as_published = f"recipe {args.recipe} turns it by 90 degrees all the same, as published"
+                print(f"note: {task.name}: {measured}; {as_published}")
             continue
         named = [flag for flag in ("no_rotate", "rotate") if task.name in getattr(args, flag)]
         turned = named == ["rotate"] or (not named and measured.found is False)
