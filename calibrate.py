@@ -16,15 +16,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from arguments import OneLineParser, integer, tell_idle
-from errors import InputError, run_script
-from generator_files import read_metadata
-from image_files import find_images, read_image
-from run_folder import write_text
+from common.command_line import OneLineParser, integer
+from common.errors import InputError, run_script
+from common.files import write_text
+from restoring.generator_file import read_metadata
+from restoring.image_files import find_images, read_image
+from training.options import tell_idle
 
 if TYPE_CHECKING:
-    from inference import Applier
-    from trust import Calibration
+    from restoring.apply import Applier
+    from restoring.trust import Calibration
 
 LEVELS = {50: 0.674, 80: 1.282, 95: 1.960}  # half-widths of normal intervals, in deviations
 
@@ -52,13 +53,15 @@ def main(args: argparse.Namespace) -> int:
     from restore import check_task, load_uncertain
 
     metadata = read_metadata(args.generator_path)
+    if metadata.makes_defects:
+        raise InputError(f"{args.generator_path} makes defects; calibration is for generators that restore")
     task = check_task(args, metadata)
     tell_idle("calibrate", args, metadata)
     x, y = (images[: args.limit] for images in read_pairs(args.input, args.ground_truth))
     if args.output.exists():
         raise InputError(f"{args.output} exists; choose another --output")
     apply, dropout = load_uncertain(args.generator_path)
-    import trust
+    from restoring import trust
 
     most = trust.most_passes(apply, dropout, task)
     deviations, errors = measure(apply, dropout, x, y, task, args.uncertainty or min(8, most))
@@ -102,8 +105,8 @@ def measure(
 
     y is put on x's scale by a straight line first, as the affine metric does: what is left was restored wrongly.
     """
-    import trust
-    from inference import OVERLAP, TILE
+    from restoring import trust
+    from restoring.apply import OVERLAP, TILE
 
     deviations, errors = [], []
     for image, truth in zip(x, y, strict=True):

@@ -20,9 +20,9 @@ from pathlib import Path
 
 import numpy as np
 
-from arguments import OneLineParser
+from common.command_line import OneLineParser
+from common.errors import InputError, run_script
 from data_utils import SAMPLE_DIR, SCRIPT_DIR, find_task_names
-from errors import InputError, run_script
 
 COMMON = ["--recipe=tuned", "--images_limit=10", f"--data_dir={SAMPLE_DIR}"]
 CIN = "CIN-GAN_results"
@@ -86,8 +86,8 @@ def restore(folder: Path, run: str, names: list[str]) -> dict[str, np.ndarray]:
 
 def compare(folder: Path, names: list[str], restored: dict[str, dict[str, np.ndarray]]) -> None:
     """Print the table and draw before_after.png."""
-    from metrics import affine_metric, mean_scores
-    from plots import save_before_after
+    from common.metrics import affine_metric, mean_scores
+    from training.plots import save_before_after
 
     tests = {name: [np.load(SAMPLE_DIR / f"{name}_{kind}_test.npy") for kind in "XY"] for name in names}
     rows = {"input": {name: tests[name][0] for name in names}, **restored}

@@ -22,12 +22,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from arguments import OneLineParser, tell_idle
 from calibrate import read_pairs
-from errors import InputError, run_script
-from generator_files import Metadata, load_generator, read_metadata, save_generator
-from image_files import find_images
-from run_folder import RunFolder, read_args, write_text, written_whole
+from common.command_line import OneLineParser
+from common.errors import InputError, run_script
+from common.files import write_text, written_whole
+from restoring.generator_file import Metadata, load_generator, read_metadata, save_generator
+from restoring.image_files import find_images
+from training.options import tell_idle
+from training.run_folder import RunFolder, read_args
 
 if TYPE_CHECKING:
     import keras
@@ -88,12 +90,12 @@ def score_checkpoints(
     Raises:
         InputError: no checkpoint is whole, or one is of another network.
     """
-    from devices import start_tensorflow
+    from common.devices import start_tensorflow
 
     start_tensorflow(None)
-    from inference import Applier
-    from metrics import mean_scores
-    from progress import progress_bar
+    from common.metrics import mean_scores
+    from common.progress import progress_bar
+    from restoring.apply import Applier
 
     model, metadata = load_generator(run / "generator.h5")
     now, rows, standing = model.get_weights(), [], None
@@ -151,8 +153,8 @@ def keep_generator(run: RunFolder) -> Path:
 
 def write_results(args: argparse.Namespace, rows: list[dict], best: int, standing: int | None, images: int) -> None:
     """Write evaluation.json, evaluation.png and report.html."""
-    from plots import save_checkpoint_curve
-    from run_report import write_report
+    from training.plots import save_checkpoint_curve
+    from training.report import write_report
 
     record = {
         "x": str(args.x),

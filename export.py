@@ -24,12 +24,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from arguments import OneLineParser, tell_idle
-from errors import InputError, run_script
-from generator_files import Metadata, load_generator, read_metadata
-from image_files import find_images, read_image
-from normalization import HIGH_PERCENTILE, LOW_PERCENTILE, Scale
-from run_folder import written_whole
+from common.command_line import OneLineParser
+from common.errors import InputError, run_script
+from common.files import written_whole
+from restoring.generator_file import Metadata, load_generator, read_metadata
+from restoring.image_files import find_images, read_image
+from restoring.normalization import HIGH_PERCENTILE, LOW_PERCENTILE, Scale
+from training.options import tell_idle
 
 if TYPE_CHECKING:
     import keras
@@ -59,7 +60,7 @@ def main(args: argparse.Namespace) -> int:
     metadata = read_metadata(args.generator_path)
     check(args, metadata)
     tell_idle("export", args, metadata)
-    from devices import start_tensorflow
+    from common.devices import start_tensorflow
 
     start_tensorflow(0)
     model, _ = load_generator(args.generator_path)

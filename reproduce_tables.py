@@ -23,38 +23,40 @@ from pathlib import Path
 
 import numpy as np
 
-import arguments
 import data_utils
-import table_jobs
+from common import command_line
+from common.errors import InputError, run_script
+from common.files import json_values, write_text, written_whole
 from data_utils import Task
-from errors import InputError, run_script
-from run_folder import RunFolder, json_values, write_text, written_whole
-from table_rows import JOBS, ROWS, budget, jobs_of
+from tables import jobs as table_jobs
+from tables.rows import JOBS, ROWS, budget, jobs_of
+from training.run_folder import RunFolder
 
 # Arguments that change what a cell means: a folder's cells must agree in them.
 FIXED = ("setting", "images_limit", "unpaired_limit", "eval_limit", "num_iters", "seconds", "batch_size", "data_dir")
-FIXED += ("tasks", "vgg_weights", "no_rotate")
+FIXED += ("tasks", "vgg_weights", "no_rotate", "rotate")
 
 
 def make_parser() -> argparse.ArgumentParser:
     """The script's arguments."""
-    parser = arguments.OneLineParser(__doc__)
+    parser = command_line.OneLineParser(__doc__)
     add = parser.add_argument
     add("--setting", choices=list(ROWS), required=True, help="A: few real pairs; B: no pairs")
     length = parser.add_mutually_exclusive_group(required=True)
-    length.add_argument("--num_iters", type=arguments.integer(1), help="iterations of every network")
-    length.add_argument("--seconds", type=arguments.seconds, help="seconds of training steps of every row")
-    add("--seeds", type=arguments.integer(1), default=1, help="how many seeds, from --seed on (default: 1)")
-    add("--seed", type=arguments.integer(0), default=42, help="the first seed (default: 42)")
-    add("--batch_size", type=arguments.integer(1), default=4, help="of recipe paper's rows (4; published: 100)")
-    add("--images_limit", type=arguments.integer(1, (-1,)), default=10, help="pairs per task (default: 10); -1: all")
-    add("--unpaired_limit", type=arguments.integer(0, (-1,)), default=0, help="as in the training scripts")
-    add("--eval_limit", type=arguments.integer(1), help="as in the training scripts")
+    length.add_argument("--num_iters", type=command_line.integer(1), help="iterations of every network")
+    length.add_argument("--seconds", type=command_line.seconds, help="seconds of training steps of every row")
+    add("--seeds", type=command_line.integer(1), default=1, help="how many seeds, from --seed on (default: 1)")
+    add("--seed", type=command_line.integer(0), default=42, help="the first seed (default: 42)")
+    add("--batch_size", type=command_line.integer(1), default=4, help="of recipe paper's rows (4; published: 100)")
+    add("--images_limit", type=command_line.integer(1, (-1,)), default=10, help="pairs per task (default: 10); -1: all")
+    add("--unpaired_limit", type=command_line.integer(0, (-1,)), default=0, help="as in the training scripts")
+    add("--eval_limit", type=command_line.integer(1), help="as in the training scripts")
     add("--data_dir", type=Path, help="as in the training scripts")
-    add("--tasks", type=arguments.names, help="as in the training scripts")
-    add("--no_rotate", type=arguments.names, help="as in the training scripts")
+    add("--tasks", type=command_line.names, help="as in the training scripts")
+    add("--no_rotate", type=command_line.names, help="as in the training scripts")
+    add("--rotate", type=command_line.names, help="as in the training scripts")
     add("--vgg_weights", default="imagenet", metavar="imagenet|random|PATH.h5", help="filters of content losses")
-    add("--num_gpu", type=arguments.integer(0, ()), help="as in the training scripts; baselines use one")
+    add("--num_gpu", type=command_line.integer(0, ()), help="as in the training scripts; baselines use one")
     add("--dir", type=Path, default=Path("results"), help="folder of the tables and runs (default: results)")
     return parser
 
@@ -130,9 +132,8 @@ def shared_flags(args: argparse.Namespace) -> list[str]:
     """Flags that every training gets."""
     keys = ("images_limit", "unpaired_limit", "eval_limit", "data_dir", "vgg_weights")
     flags = [f"--{key}={getattr(args, key)}" for key in keys if getattr(args, key) is not None]
-    return flags + [
-        f"--{key}={','.join(getattr(args, key))}" for key in ("tasks", "no_rotate") if getattr(args, key) is not None
-    ]
+    lists = ("tasks", "no_rotate", "rotate")
+    return flags + [f"--{key}={','.join(getattr(args, key))}" for key in lists if getattr(args, key) is not None]
 
 
 class Table:
@@ -231,7 +232,7 @@ class Table:
 
     def score_rows(self, tasks: list[Task], seed: int, failures: dict[str, str]) -> None:
         """Restore the test images with every row of one seed and keep the scores in the record."""
-        import filters
+        from methods import filters
 
         for row in ROWS[self.setting]:
             cells = self.record["cells"].setdefault(row.job, {})
@@ -258,7 +259,7 @@ class Table:
         return cell
 
     def _score(self, row, task, seed, failures):
-        from table_scores import score_filter, score_generator
+        from tables.scores import score_filter, score_generator
 
         if row.job not in JOBS:
             return score_filter(row.job, task)
@@ -277,7 +278,7 @@ class Table:
 
     def write(self, tasks: list[Task], seed: int) -> None:
         """Write the Markdown table, and the picture of one seed."""
-        import tables
+        from tables import text as tables
 
         folder, name = self.args.dir, f"table_{self.setting}"
         write_text(folder / f"{name}.md", tables.table_text(self.setting, self.task_names, self.record))

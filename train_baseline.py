@@ -16,24 +16,24 @@ import copy
 import importlib.util
 from collections.abc import Callable
 
-import arguments
-import cluster
-import launch
+from common import command_line
+from common.errors import InputError, run_script
 from data_utils import Task
-from errors import InputError, run_script
-from generator_files import Metadata
-from normalization import Normalization, OwnPercentileNormalization, fit_cgan, fit_cin
 from recipes import BASELINES, Baseline
-from run_folder import RunFolder
+from restoring.generator_file import Metadata
+from restoring.normalization import Normalization, fit_cgan, fit_cin, fit_own_percentiles
+from training import cluster, options
+from training import run as launch
+from training.run_folder import RunFolder
 
 
 def make_parser() -> argparse.ArgumentParser:
     """The script's arguments."""
-    parser = arguments.training_parser(__doc__, BASELINES)
+    parser = options.training_parser(__doc__, BASELINES)
     add = parser.add_argument
     add("--method", choices=list(BASELINES), required=True, help="the method to train")
     add("--augment", action="store_true", help="care: our random crops, flips, turns and averaged weights")
-    add("--n_critic", type=arguments.integer(1), default=5, help="deblurgan: critic updates an iteration")
+    add("--n_critic", type=command_line.integer(1), default=5, help="deblurgan: critic updates an iteration")
     return parser
 
 
@@ -41,16 +41,17 @@ def main(args: argparse.Namespace) -> int:
     """Train every task with parsed arguments; returns the exit code."""
     baseline = BASELINES[args.method]
     check(args)
-    given = arguments.given(args, make_parser())
-    arguments.tell_idle("train_baseline", args)
+    given = options.given(args, make_parser())
+    options.tell_idle("train_baseline", args)
     args.batch_size = args.batch_size or baseline.batch_size
     tasks = launch.load_tasks(args)
     if args.method != "cyclegan":
         launch.tell_of_unlike_pairs(tasks)
     runs = [RunFolder(args.dir / baseline.folder / task.name, args.keep_checkpoints) for task in tasks]
     resumes, overwrites = plan_starts(args, runs)
-    if args.method != "care":
-        args.no_rotate = [task.name for task in tasks]
+    # Only CARE, augmented or averaged, turns images.
+    turning = args.method == "care"
+    args.no_rotate = launch.find_no_rotate(args, tasks, unpaired=False) if turning else [task.name for task in tasks]
     if args.max_seconds:
         args.max_seconds /= len(tasks)
     for task, run, resume, overwrite in zip(tasks, runs, resumes, overwrites, strict=True):
@@ -97,12 +98,13 @@ def importable(name: str) -> bool:
 
 def train_task(args: argparse.Namespace, baseline: Baseline, task: Task, run: RunFolder, given: list[str]) -> int:
     """Train the network of one task; returns the exit code."""
+    args.no_rotate = [name for name in args.no_rotate if name == task.name]
     patch = launch.choose_patch([task], baseline.patch, baseline)
     strategy = launch.start_devices(args, baseline.name, patch, baseline.gflop, most_gpus=1)
     import keras
 
-    import baselines
-    from run_evaluation import Evaluator
+    from methods import baselines
+    from training.evaluation import Evaluator
 
     normalization = fit_normalization(args, task)
     with strategy.scope():
@@ -119,7 +121,7 @@ def train_task(args: argparse.Namespace, baseline: Baseline, task: Task, run: Ru
 def fit_normalization(args: argparse.Namespace, task: Task) -> Normalization:
     """What each method normalises by: percentiles of each image, or the range of the training images."""
     if args.method == "care":
-        return OwnPercentileNormalization([task.name])
+        return fit_own_percentiles(task)
     return fit_cin("paper", [task]) if args.method == "cyclegan" else fit_cgan("paper", [task])
 
 
@@ -127,9 +129,9 @@ def make_batches(
     args: argparse.Namespace, task: Task, normalization: Normalization, patch: tuple[int, int]
 ) -> Callable[[int], dict]:
     """Each method's batches; CycleGAN's x and y are drawn independently, so that no pairing leaks in."""
-    import baseline_batches
-    from baselines import POOL_SIZE
-    from batches import PairBatches, Sampling
+    from methods import baseline_batches
+    from methods.baselines import POOL_SIZE
+    from methods.batches import PairBatches, Sampling
 
     sampling = Sampling(args.batch_size, patch, args.seed, args.no_rotate, mirror=True)
     if args.method == "cyclegan":

@@ -16,7 +16,6 @@ Drosophila_X_shortened.npy.zip: the folder, or one of a task's two files.
 import json
 import math
 import shutil
-import sys
 import tarfile
 import urllib.parse
 import urllib.request
@@ -28,12 +27,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the modules beside the training scripts
-from arguments import OneLineParser, integer, names
+from common.command_line import OneLineParser, integer, names
+from common.errors import InputError, run_script
+from common.files import written_whole
+from common.progress import progress_bar
 from data.downloads import CHUNK, FAILURES, file_digest, open_url
-from errors import InputError, run_script
-from progress import progress_bar
-from run_folder import written_whole
 
 DOI = "10.17617/3.FDFZOF"
 SERVER = "https://edmond.mpg.de"

@@ -16,16 +16,14 @@ field is on both sides. --more_x and --more_y add images without partners behind
 which flags the training scripts find them.
 """
 
-import sys
 from pathlib import Path
 
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the modules beside the training scripts
-from arguments import OneLineParser, axes, integer
-from errors import InputError, run_script
-from image_files import find_images, read_image
-from run_folder import written_whole
+from common.command_line import OneLineParser, axes, integer
+from common.errors import InputError, run_script
+from common.files import written_whole
+from restoring.image_files import find_images, read_image
 
 BACKGROUND = 0.1  # of the set's range
 

@@ -13,7 +13,6 @@ layout, OWNER+REPOSITORY/PATH.
 """
 
 import hashlib
-import sys
 import urllib.parse
 from contextlib import ExitStack
 from functools import partial
@@ -27,13 +26,12 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter, gaussian_filter1d, zoom
 
 HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parent))  # the modules beside the training scripts
-from arguments import OneLineParser
+from common.command_line import OneLineParser
+from common.errors import InputError, run_script
+from common.files import write_text, written_whole
+from common.progress import progress_bar
 from data.downloads import FAILURES, file_digest, open_url
 from data.prepare_folders import cut
-from errors import InputError, run_script
-from progress import progress_bar
-from run_folder import write_text, written_whole
 
 SERVER = "https://raw.githubusercontent.com"
 COMMITS = {

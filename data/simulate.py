@@ -12,7 +12,6 @@ Lengths are in pixels of 0.1 micrometres unless stated. y is the sharp, noise-fr
 Both are uint16 camera counts, each on a scale of its own: offsets and gains below.
 """
 
-import sys
 from contextlib import ExitStack
 from itertools import pairwise
 from pathlib import Path
@@ -20,11 +19,10 @@ from pathlib import Path
 import numpy as np
 import scipy  # its parts are loaded where they are used: --help is to answer at once
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the modules beside the training scripts
-from arguments import OneLineParser, integer
-from errors import InputError, run_script
-from progress import progress_bar
-from run_folder import written_whole
+from common.command_line import OneLineParser, integer
+from common.errors import InputError, run_script
+from common.files import written_whole
+from common.progress import progress_bar
 
 TASKS = ("Nuclei", "Layers", "Tubules")
 X_OFFSET, X_GAIN = 100.0, 2.0  # counts; counts per photoelectron

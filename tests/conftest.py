@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from devices import quiet_libraries, start_tensorflow
+from common.devices import quiet_libraries, start_tensorflow
 
 
 def pytest_configure():

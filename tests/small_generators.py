@@ -2,8 +2,8 @@
 
 import keras
 
-from generator_files import Metadata
-from normalization import FixedNormalization, PercentileNormalization
+from restoring.generator_file import Metadata
+from restoring.normalization import FixedNormalization, PercentileNormalization
 
 
 def local_mean_generator():

@@ -4,9 +4,19 @@ import numpy as np
 import pytest
 from numpy.lib.stride_tricks import sliding_window_view
 
-from batches import PairBatches, Sampling, UnpairedBatches, crop, epoch_row, mixup, patch_shape, turn, vary_intensity
 from data_utils import load_tasks
-from normalization import FixedNormalization, PercentileNormalization, Scale, fit_cgan, fit_cin
+from methods.batches import (
+    PairBatches,
+    Sampling,
+    UnpairedBatches,
+    crop,
+    epoch_row,
+    mixup,
+    patch_shape,
+    turn,
+    vary_intensity,
+)
+from restoring.normalization import FixedNormalization, PercentileNormalization, Scale, fit_cgan, fit_cin
 
 
 @pytest.fixture

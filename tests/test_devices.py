@@ -3,10 +3,10 @@
 import pytest
 import tensorflow as tf
 
-import launch
 import train_cGAN
-from devices import is_slow_on_cpu, start_tensorflow
-from errors import InputError
+from common.devices import is_slow_on_cpu, start_tensorflow
+from common.errors import InputError
+from training import run as launch
 
 
 @pytest.fixture

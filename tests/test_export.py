@@ -10,10 +10,10 @@ import pytest
 
 import export
 import models
-from errors import InputError
-from generator_files import Metadata, save_generator
-from inference import Applier
-from normalization import FixedNormalization, PercentileNormalization
+from common.errors import InputError
+from restoring.apply import Applier
+from restoring.generator_file import Metadata, save_generator
+from restoring.normalization import FixedNormalization, PercentileNormalization
 
 RNG = np.random.default_rng(0)
 NORMALIZATIONS = {

@@ -10,13 +10,13 @@ import pytest
 import tensorflow as tf
 from small_generators import PAPER, identity_generator, metadata
 
-import arguments
-import launch
 import reproduce_tables
-import table_jobs
 import train_cGAN
-from generator_files import save_generator
-from table_rows import JOBS
+from restoring.generator_file import save_generator
+from tables import jobs as table_jobs
+from tables.rows import JOBS
+from training import options
+from training import run as launch
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -36,7 +36,7 @@ ALWAYS = {
     "calibrate": "generator_path input ground_truth output uncertainty limit",
     "export": "generator_path format output",
     "reproduce_tables": "setting num_iters seconds seeds seed batch_size images_limit unpaired_limit eval_limit "
-    "data_dir tasks no_rotate vgg_weights num_gpu dir",
+    "data_dir tasks no_rotate rotate vgg_weights num_gpu dir",
     "demo": "dir",
     "run_report": "",
     "data/simulate": "output n n_test size photons seed",
@@ -50,9 +50,11 @@ PACKAGE = "--format=bioimageio --output=o.zip --sample=x.npy"
 # (command, a flag in vain, what it is in vain with, what it acts with)
 IN_VAIN = [
     ("train_CIN_GAN", "--no_rotate=A", "", "--recipe=tuned"),
+    ("train_CIN_GAN", "--rotate=A", "", "--recipe=tuned"),
     ("train_CIN_GAN", "--vgg_weights=random", "--recipe=tuned", ""),
     ("train_CIN_GAN", "--deterministic", None, None),
     ("train_cGAN", "--no_rotate=A", "", "--recipe=tuned"),
+    ("train_cGAN", "--rotate=A", "", "--recipe=tuned"),
     ("train_cGAN", "--vgg_weights=imagenet", "--recipe=tuned", ""),
     ("train_cGAN", "--alpha=0.3", "", AUGMENTED),
     ("train_cGAN", "--cin_generator_path=g.h5", "", "--cin_augment=True"),
@@ -60,6 +62,7 @@ IN_VAIN = [
     ("train_cGAN", "--unpaired_limit=0", "", AUGMENTED),
     ("train_cGAN", "--deterministic", None, None),
     ("train_baseline", "--no_rotate=A", "--method=cyclegan", "--method=care"),
+    ("train_baseline", "--rotate=A", "--method=cyclegan", "--method=care"),
     ("train_baseline", "--unpaired_limit=-1", "--method=care", "--method=cyclegan"),
     ("train_baseline", "--n_critic=5", "--method=cyclegan", "--method=deblurgan"),
     ("train_baseline", "--vgg_weights=random", "--method=cyclegan", "--method=deblurgan"),
@@ -112,7 +115,7 @@ def test_every_command_stands_in_the_table():
         if "make_parser().parse_args()" in path.read_text(encoding="utf-8")
     }
     assert with_flags == set(ALWAYS)
-    assert set(arguments.IDLE) - {"a training on the CPU"} <= with_flags
+    assert set(options.IDLE) - {"a training on the CPU"} <= with_flags
 
 
 class StoppedError(Exception):
@@ -139,7 +142,7 @@ def places(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(("command", "flag", "vain", "acts"), [case for case in IN_VAIN if case[2] is not None])
 def test_a_flag_in_vain_is_noted_and_one_that_acts_is_not(command, flag, vain, acts, places, monkeypatch, capsys):
-    script, tell = load_command(command), arguments.tell_idle
+    script, tell = load_command(command), options.tell_idle
 
     def tell_and_stop(*received):
         tell(*received)
@@ -160,7 +163,7 @@ def test_a_flag_in_vain_is_noted_and_one_that_acts_is_not(command, flag, vain, a
 def test_deterministic_is_in_vain_on_a_cpu(devices, noted, monkeypatch, capsys):
     monkeypatch.setattr(launch, "start_tensorflow", lambda *received, **named: (tf.distribute.get_strategy(), devices))
     monkeypatch.setattr(tf.config.experimental, "enable_op_determinism", lambda: None)
-    args = arguments.complete(train_cGAN.make_parser().parse_args(["--deterministic", "--recipe=tuned"]))
+    args = options.complete(train_cGAN.make_parser().parse_args(["--deterministic", "--recipe=tuned"]))
     launch.start_devices(args, "recipe tuned", (32, 32), 1.0)
     assert ("note: --deterministic has no effect: " in capsys.readouterr().out) == noted
 
@@ -178,6 +181,6 @@ def test_trainings_of_the_tables_get_only_flags_that_act(job, tmp_path):
     shared = table_jobs.Shared(reproduce_tables.shared_flags(args), args.num_gpu, args.batch_size)
     script, *flags = table_jobs.training_arguments(job, shared, 10, 1, tmp_path, JOBS[job].cin and tmp_path)
     command = Path(script).stem
-    assert not arguments.idle(command, load_command(command).make_parser().parse_args(flags))
+    assert not options.idle(command, load_command(command).make_parser().parse_args(flags))
     turns = job.startswith(("care", "tuned", "cin_tuned"))
     assert "--tasks=A" in flags and ("--no_rotate=A" in flags) == turns

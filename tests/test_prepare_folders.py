@@ -1,18 +1,13 @@
 """Pair sets from folders of image files."""
 
-import sys
-from pathlib import Path
-
 import numpy as np
+import prepare_folders
 import pytest
 import tifffile
 from PIL import Image
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "data"))
-import prepare_folders
-
+from common.errors import InputError
 from data_utils import load_tasks
-from errors import InputError
 
 RNG = np.random.default_rng(0)
 

@@ -12,9 +12,9 @@ import pytest
 import tifffile
 from PIL import Image
 
+from common.errors import InputError
 from data import downloads, prepare_micrographs
 from data_utils import load_tasks
-from errors import InputError
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 TABLE = prepare_micrographs.read_table()

@@ -15,16 +15,16 @@ import keras
 import numpy as np
 import pytest
 
-import launch
 import models
 import train_cGAN
 import train_CIN_GAN
+from common.errors import InputError
 from data_utils import Images
-from errors import InputError
-from generator_files import read_metadata
 from recipes import RECIPES
-from run_evaluation import Evaluator
-from run_folder import RunFolder
+from restoring.generator_file import read_metadata
+from training import run as launch
+from training.evaluation import Evaluator
+from training.run_folder import RunFolder
 
 ROOT = Path(__file__).resolve().parents[1]
 FILES = "args.json log.csv losses.png report.html generator.h5 samples/000002.png checkpoints/000002.npz".split()

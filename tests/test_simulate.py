@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from common.errors import InputError
 from data import simulate
-from errors import InputError
 
 SAMPLE = Path(__file__).resolve().parents[1] / "data"
 

@@ -13,16 +13,16 @@ import pytest
 from matplotlib.image import imread
 from scipy.stats import wilcoxon
 
-import filters
 import reproduce_tables
-import table_jobs
-import tables
+from common.errors import InputError
+from common.metrics import affine_metric
 from data_utils import load_tasks
-from errors import InputError
-from generator_files import Metadata, save_generator
-from metrics import affine_metric
-from normalization import FixedNormalization, Scale
-from table_rows import JOBS, ROWS, budget, jobs_of
+from methods import filters
+from restoring.generator_file import Metadata, save_generator
+from restoring.normalization import FixedNormalization, Scale
+from tables import jobs as table_jobs
+from tables import text as tables
+from tables.rows import JOBS, ROWS, budget, jobs_of
 
 RNG = np.random.default_rng(0)
 
@@ -95,7 +95,7 @@ def test_cell_that_still_improves_is_marked():
 
 @pytest.mark.parametrize(("iterations", "expected"), [([4, 8, 10], 2.0), ([15, 30, 45], 15.0), ([1], None)])
 def test_last_third_is_from_the_evaluation_nearest_to_it(iterations, expected):
-    from table_scores import last_third
+    from tables.scores import last_third
 
     assert last_third([{"iteration": i, "affine_psnr_A": float(i)} for i in iterations], "A") == expected
 

@@ -7,8 +7,8 @@ import pytest
 import models
 import restore
 import train_baseline
-from errors import InputError
-from generator_files import read_metadata
+from common.errors import InputError
+from restoring.generator_file import read_metadata
 
 HAS_CSBDEEP = train_baseline.importable("csbdeep")
 needs_csbdeep = pytest.mark.skipif(not HAS_CSBDEEP, reason="csbdeep is not installed (requirements-baselines.txt)")

@@ -8,8 +8,8 @@ import keras
 import numpy as np
 import pytest
 
-import vgg
-from errors import InputError
+from common.errors import InputError
+from methods import vgg
 
 REAL = Path(__file__).resolve().parents[2] / "shared" / "weights" / "vgg16_block1-3_notop.h5"
 
@@ -35,7 +35,7 @@ def test_filters_of_a_file_are_loaded(tmp_path):
     """A whole VGG16 file in Keras' own format, as its cache holds it."""
     source = keras.applications.VGG16(include_top=False, weights=None, input_shape=(32, 32, 3))
     source.save_weights(tmp_path / "vgg.weights.h5")
-    from generator_files import save_keras
+    from restoring.generator_file import save_keras
 
     save_keras(source, tmp_path / "vgg.h5")
     network, _ = vgg.load_vgg(str(tmp_path / "vgg.h5"))
@@ -43,7 +43,7 @@ def test_filters_of_a_file_are_loaded(tmp_path):
 
 
 def test_a_file_without_the_layers_is_refused(tmp_path):
-    from generator_files import save_keras
+    from restoring.generator_file import save_keras
 
     image = keras.Input((8, 8, 3))
     save_keras(keras.Model(image, keras.layers.Conv2D(2, 3)(image)), tmp_path / "other.h5")
