@@ -99,7 +99,7 @@ def benchmark_commands():
 @pytest.mark.parametrize("command", benchmark_commands(), ids=" ".join)
 def test_every_benchmark_that_a_page_names_exists_with_its_flags(command):
     name, *flags = command
-    sources = ("benchmarks/" + name, "arguments", "train_cGAN")
+    sources = ("benchmarks/" + name, "training/options", "train_cGAN")
     known = "".join((ROOT / f"{source}.py").read_text(encoding="utf-8") for source in sources)
     assert not [flag for flag in flags if not re.search(rf"\b{flag}\b", known)]
 
