@@ -83,7 +83,7 @@ def test_ome_tiff_keeps_axes_pixel_sizes_and_channels(generator, ome_tiff, tmp_p
 
 def test_an_independent_reader_finds_the_same_ome_metadata(generator, ome_tiff, tmp_path):
     """ome-types validates the XML against OME's schema and knows nothing of tifffile."""
-    ome_types = pytest.importorskip("ome_types", reason="requirements-dev.txt is not installed")
+    ome_types = pytest.importorskip("ome_types", reason="requirements/dev.txt is not installed")
     path, _ = ome_tiff
     run(generator, f"--input={path}", f"--output={tmp_path / 'r.ome.tif'}", "--dtype=uint16")
     (before,), (after,) = (ome_types.from_tiff(file).images for file in (path, tmp_path / "r.ome.tif"))
