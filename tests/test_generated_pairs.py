@@ -4,13 +4,13 @@ import keras
 import numpy as np
 import pytest
 
-import generated_pairs
-from batches import Pairs
 from data_utils import load_tasks
-from generated_pairs import generate_pairs
-from generator_files import Metadata, load_generator, save_generator
-from inference import Applier
-from normalization import FixedNormalization, PercentileNormalization, percentile_scale
+from methods.batches import Pairs
+from restoring.apply import Applier
+from restoring.generator_file import Metadata, load_generator, save_generator
+from restoring.normalization import FixedNormalization, PercentileNormalization, percentile_scale
+from training import generated_pairs
+from training.generated_pairs import generate_pairs
 
 HEIGHT, WIDTH, CLEAN = 104, 90, 3
 
