@@ -50,7 +50,7 @@ def test_every_command_names_a_script_and_flags_that_exist(words):
     if "def make_parser" in source:
         load_script(name).make_parser().parse_args([flag for flag in flags if not flag.startswith("$")])
         return
-    known = source + (ROOT / "arguments.py").read_text(encoding="utf-8")
+    known = source + (ROOT / "training/options.py").read_text(encoding="utf-8")
     unknown = [flag for flag in flags if flag.startswith("--") and f'"{flag.split("=")[0]}"' not in known]
     assert not unknown, f"{name} has no {', '.join(unknown)}"
 

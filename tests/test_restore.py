@@ -248,7 +248,7 @@ def test_a_cin_gan_of_one_task_is_no_restorer(tmp_path):
     save_generator(models.tuned_cin_generator(1), tmp_path / "cin.h5", metadata(PAPER, "CIN-GAN", noise_channels=1))
     np.save(tmp_path / "x.npy", RNG.gamma(2, 100, (32, 32)))
     flags = [f"--input={tmp_path / 'x.npy'}", f"--output={tmp_path / 'r.npy'}"]
-    with pytest.raises(InputError, match=r"makes defects in clean images and restores none; .* --task, one of A"):
+    with pytest.raises(InputError, match=r"makes clean images defective and cannot restore; .* --task, one of A"):
         run(tmp_path / "cin.h5", *flags)
     assert not (tmp_path / "r.npy").exists()
     assert run(tmp_path / "cin.h5", *flags, "--task=A") == 0
