@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import csv
 import hashlib
 import html
 import io
@@ -19,7 +18,7 @@ from common.command_line import Arguments
 from common.files import write_text, written_whole
 from recipes import NO_ROTATE
 from training.options import idle
-from training.run_folder import RunFolder, read_args
+from training.run_folder import RunFolder, read_args, read_log
 
 TEMPLATE = Path(__file__).resolve().with_name("report.html")
 SETTLED = 0.1  # dB that an evaluation differs by without saying anything
@@ -58,7 +57,7 @@ def save_latest(
 def write_report(folder: str | Path) -> Path:
     """Write report.html into a run folder from the files that lie there; gives its path. Raises InputError."""
     folder = Path(folder)
-    record, rows, done = read_args(folder), read_log(folder / "log.csv"), iterations_done(folder)
+    record, rows, done = read_args(folder), read_log(folder), iterations_done(folder)
     scores, panels = read_latest(folder / "samples" / "latest.npz")
     fields = {
         "title": html.escape(folder.resolve().name),
@@ -73,14 +72,6 @@ def write_report(folder: str | Path) -> Path:
     }
     write_text(folder / "report.html", Template(TEMPLATE.read_text(encoding="utf-8")).substitute(fields))
     return folder / "report.html"
-
-
-def read_log(path: Path) -> list[dict[str, str]]:
-    """The rows of log.csv, list of {column: text}; none where there is no evaluation yet."""
-    if not path.is_file():
-        return []
-    with open(path, newline="") as file:
-        return list(csv.DictReader(file))
 
 
 def iterations_done(folder: Path) -> int:
