@@ -53,6 +53,8 @@ def main(args: argparse.Namespace) -> int:
     from restore import check_task, load_uncertain
 
     metadata = read_metadata(args.generator_path)
+    if metadata.makes_defects:
+        raise InputError(f"{args.generator_path} makes defects; calibration is for generators that restore")
     task = check_task(args, metadata)
     tell_idle("calibrate", args, metadata)
     x, y = (images[: args.limit] for images in read_pairs(args.input, args.ground_truth))

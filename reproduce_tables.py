@@ -34,7 +34,7 @@ from training.run_folder import RunFolder
 
 # Arguments that change what a cell means: a folder's cells must agree in them.
 FIXED = ("setting", "images_limit", "unpaired_limit", "eval_limit", "num_iters", "seconds", "batch_size", "data_dir")
-FIXED += ("tasks", "vgg_weights", "no_rotate")
+FIXED += ("tasks", "vgg_weights", "no_rotate", "rotate")
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -54,6 +54,7 @@ def make_parser() -> argparse.ArgumentParser:
     add("--data_dir", type=Path, help="as in the training scripts")
     add("--tasks", type=command_line.names, help="as in the training scripts")
     add("--no_rotate", type=command_line.names, help="as in the training scripts")
+    add("--rotate", type=command_line.names, help="as in the training scripts")
     add("--vgg_weights", default="imagenet", metavar="imagenet|random|PATH.h5", help="filters of content losses")
     add("--num_gpu", type=command_line.integer(0, ()), help="as in the training scripts; baselines use one")
     add("--dir", type=Path, default=Path("results"), help="folder of the tables and runs (default: results)")
@@ -131,9 +132,8 @@ def shared_flags(args: argparse.Namespace) -> list[str]:
     """Flags that every training gets."""
     keys = ("images_limit", "unpaired_limit", "eval_limit", "data_dir", "vgg_weights")
     flags = [f"--{key}={getattr(args, key)}" for key in keys if getattr(args, key) is not None]
-    return flags + [
-        f"--{key}={','.join(getattr(args, key))}" for key in ("tasks", "no_rotate") if getattr(args, key) is not None
-    ]
+    lists = ("tasks", "no_rotate", "rotate")
+    return flags + [f"--{key}={','.join(getattr(args, key))}" for key in lists if getattr(args, key) is not None]
 
 
 class Table:

@@ -46,7 +46,7 @@ def make_parser() -> OneLineParser:
     add("--task", help="the defect type; needed by recipe paper and by CIN-GAN's generators")
     add("--ground_truth", type=Path, help="file or folder of the clean images: prints PSNR and SSIM")
     add("--tile", type=integer(64), default=512, help="larger images are restored in tiles of this side (512)")
-    add("--overlap", type=integer(0), default=64, help="pixels that tiles share, blended (default: 64)")
+    add("--overlap", type=integer(0), help="pixels that tiles share, blended (default: 64, half a tile at most)")
     add("--average", type=int, choices=[1, 8], default=1, help="8: mean over flips and turns; slower, often better")
     add("--dtype", choices=DTYPES, default="float32", help="of the result; what is clipped is counted and said")
     add("--uncertainty", type=integer(2), metavar="N", help="also write OUTPUT_uncertainty: how far pixels may be off")
@@ -65,6 +65,7 @@ def main(args: argparse.Namespace) -> int:
     """Restore with parsed arguments; returns the exit code."""
     metadata = read_metadata(args.generator_path)
     task = check_task(args, metadata)
+    args.overlap = min(64, args.tile // 2) if args.overlap is None else args.overlap
     check_flags(args, metadata)
     tell_idle("restore", args, metadata)
     if args.input.suffix == ".zarr":
@@ -73,15 +74,13 @@ def main(args: argparse.Namespace) -> int:
         return restore_volume(args, metadata, task)
     sources = find_images(args.input)
     targets = plan_outputs(args, sources)
-    reports = make_reports(args, metadata, task)
+    check_reports(args, metadata, task)
     truths = find_ground_truths(args, sources)
     images = (read_image(path, args.axes) for path in sources)
     first = next(images)
-    apply = load_applier(args.generator_path, args.seed, args.precision)
-    if args.average == 8 and task is None and not apply.may_rotate(None):
-        print("note: without --task, averaging over the four flips alone (some of its tasks must not be turned)")
+    restore, reports = load_restorer(args, metadata, task)
     for source, target, truth in zip(chain([first], images), targets, truths, strict=True):
-        planes = restore_file(args, apply, task, source, target, truth)
+        planes = restore_file(args, restore, source, target, truth)
         for report in reports:
             report(source, planes, target)
     return 0
@@ -103,6 +102,11 @@ def check_task(args: argparse.Namespace, metadata: Metadata) -> str | None:
     known = ", ".join(metadata.tasks)
     if args.task is not None and args.task not in metadata.tasks:
         raise InputError(f"--task={args.task}: {args.generator_path} knows {known}")
+    if args.task is None and metadata.makes_defects:
+        raise InputError(
+            f"{args.generator_path} is a CIN-GAN's: it makes defects in clean images and restores none; restore with a "
+            f"cGAN's generator.h5, or name the defect to make with --task, one of {known}"
+        )
     if args.task is None and metadata.needs_task:
         raise InputError(f"{args.generator_path} needs --task, one of {known}")
     is_fixed = metadata.normalization.kind == "fixed"
@@ -131,7 +135,9 @@ def check_outputs(args: argparse.Namespace, targets: list[Path], sources: list[P
     """Raise InputError where a result, or a map beside it, would replace something or cannot be held by its format."""
     inputs = [*sources, args.generator_path, *([args.ground_truth] if args.ground_truth else [])]
     taken = {path.resolve() for path in inputs}
-    maps = [beside(t, kind) for t in targets for kind in ("uncertainty", "check") if getattr(args, kind)]
+    kinds = [kind for kind in ("uncertainty", "check") if getattr(args, kind)]
+    maps = [beside(target, kind) for target in targets for kind in kinds]
+    check_collisions(sources, [[target, *(beside(target, kind) for kind in kinds)] for target in targets])
     for target in [*targets, *maps]:
         if target.resolve() in taken or (args.ground_truth and target.parent.resolve() == args.ground_truth.resolve()):
             raise InputError(f"--output={args.output} would overwrite the input {target}; choose another")
@@ -141,6 +147,22 @@ def check_outputs(args: argparse.Namespace, targets: list[Path], sources: list[P
             raise InputError(f"--output: {target} is a folder; choose the name of a file")
         if target.exists() and not args.overwrite:
             raise InputError(f"{target} exists; choose another --output, or pass --overwrite")
+
+
+def check_collisions(sources: list[Path], outputs: list[list[Path]]) -> None:
+    """Raise InputError where two sources would write one file, also by names that differ in case alone.
+
+    Args:
+        sources: image files.
+        outputs: what becomes of each, lists of paths.
+    """
+    writers = {}
+    for source, paths in zip(sources, outputs, strict=True):
+        for path in paths:
+            # Many file systems take a.tif and A.tif for one file.
+            other = writers.setdefault(str(path.resolve()).casefold(), source)
+            if other is not source:
+                raise InputError(f"{other} and {source} would both write {path}; rename one of them")
 
 
 def beside(target: Path, kind: str) -> Path:
@@ -163,17 +185,10 @@ def find_ground_truths(args: argparse.Namespace, sources: list[Path]) -> list[Pa
 
 def load_applier(generator_path: Path, seed: int = 0, precision: str = "float32") -> Applier:
     """The generator as a function of raw images."""
-    from common.devices import start_tensorflow
-
-    start_tensorflow(None)
-    from restoring.apply import Applier, in_precision
-
-    model, metadata = load_generator(generator_path)
-    model = in_precision(model, precision)
-    return Applier(lambda inputs, training: model.predict_on_batch(inputs), metadata, seed)
+    return load_uncertain(generator_path, seed, precision)[0]
 
 
-def load_uncertain(generator_path: Path, precision: str = "float32") -> tuple[Applier, Applier | None]:
+def load_uncertain(generator_path: Path, seed: int = 0, precision: str = "float32") -> tuple[Applier, Applier | None]:
     """(the generator, the generator with dropout on or None where it has no dropout) as functions of raw images."""
     from common.devices import start_tensorflow
 
@@ -184,33 +199,59 @@ def load_uncertain(generator_path: Path, precision: str = "float32") -> tuple[Ap
     model = in_precision(model, precision)
     has_dropout = any(getattr(layer, "rate", 0) for layer in model.layers)
     dropout = Applier(lambda inputs, training: model(inputs, training=True), metadata) if has_dropout else None
-    return Applier(lambda inputs, training: model.predict_on_batch(inputs), metadata), dropout
+    return Applier(lambda inputs, training: model.predict_on_batch(inputs), metadata, seed), dropout
 
 
-def make_reports(args: argparse.Namespace, metadata: Metadata, task: str | None) -> list[Callable]:
-    """What is told beside every restored image, as functions of (source, restored planes, output path)."""
+def check_reports(args: argparse.Namespace, metadata: Metadata, task: str | None) -> None:
+    """Raise InputError where what is asked for beside the restored image does not fit."""
     if not (args.uncertainty or args.check):
-        return []
+        return
     if metadata.makes_defects:
         raise InputError("--uncertainty and --check are for generators that restore")
-    from common.devices import start_tensorflow
+    if args.check:
+        from restoring.trust_maps import check_cin_generator
+
+        check_cin_generator(args, metadata, task)
+
+
+def load_restorer(
+    args: argparse.Namespace, metadata: Metadata, task: str | None
+) -> tuple[Callable[[np.ndarray, int], np.ndarray], list[Callable]]:
+    """The generator, loaded once, and what is told beside every restored image.
+
+    Returns:
+        (function of a plane, (H, W) float32, and its index, that gives the restored plane;
+        functions of (source, restored planes, output path)).
+    """
+    apply, dropout = load_uncertain(args.generator_path, args.seed, args.precision)
+    if args.average == 8 and task is None and not apply.may_rotate(None):
+        print("note: without --task, averaging over the four flips alone (some of its tasks must not be turned)")
+
+    def plain(image, index):
+        return apply(image, task, index, args.tile, args.overlap, args.average)
+
+    restore, reports = plain, []
+    if not (args.uncertainty or args.check):
+        return restore, reports
     from restoring import trust_maps
 
-    start_tensorflow(None)
-    found = []
     if args.uncertainty:
-        uncertain = trust_maps.UncertaintyReport(*load_uncertain(args.generator_path, args.precision), args, task)
-        found.append(lambda source, planes, target: uncertain(source, planes, beside(target, "uncertainty")))
+        uncertain = trust_maps.UncertaintyReport(apply, dropout, args, task)
+        restore = uncertain.restore
+        reports.append(lambda source, planes, target: uncertain.write(source, beside(target, "uncertainty")))
     if args.check:
         check = trust_maps.make_check(args, metadata, task)
-        found.append(lambda source, planes, target: check(source, planes, beside(target, "check")))
-    return found
+        reports.append(lambda source, planes, target: check(source, planes, beside(target, "check")))
+    return restore, reports
 
 
 def restore_file(
-    args: argparse.Namespace, apply: Applier, task: str | None, source: ImageFile, target: Path, truth: Path | None
+    args: argparse.Namespace, restore: Callable, source: ImageFile, target: Path, truth: Path | None
 ) -> np.ndarray:
     """Restore every plane of one file, write the result, and print its scores where the truth is known.
+
+    Args:
+        restore: `load_restorer`'s.
 
     Returns:
         The restored planes, (N, H, W) float32.
@@ -221,8 +262,7 @@ def restore_file(
     with progress_bar(total=len(source.planes), desc=source.path.name, unit="image", leave=False, delay=2) as bar:
         planes = []
         for index, plane in enumerate(source.planes):
-            image = np.asarray(plane, np.float32)
-            planes.append(apply(image, task, index, args.tile, args.overlap, args.average))
+            planes.append(restore(np.asarray(plane, np.float32), index))
             bar.update()
     planes = np.stack(planes)
     if not np.isfinite(planes).all():

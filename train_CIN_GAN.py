@@ -1,7 +1,7 @@
 """Train CIN-GAN: learn, unpaired, to make microscope defects from few images.
 
     python train_CIN_GAN.py --batch_size=100 --num_iters=3000 --num_gpu=2        as published
-    python train_CIN_GAN.py --recipe=tuned --images_limit=10 --num_iters=600     for few images, on a CPU
+    python train_CIN_GAN.py --recipe=tuned --images_limit=10 --num_iters=1000    for few images, on a CPU
 
 Results appear in CIN-GAN_results/ (below --dir): generator.h5, critic.h5, log.csv, samples/, checkpoints/.
 All layers are shared by the defect types but the conditional instance normalisation ones. An iteration is one
@@ -47,7 +47,7 @@ def check_patch(patch: tuple[int, int], recipe: Recipe) -> None:
 def choose_no_rotate(args: argparse.Namespace, recipe: Recipe, run: RunFolder, tasks: list[Task]) -> list[str]:
     """Names of the tasks that are never turned: in recipe `paper` all, as released."""
     if recipe.cin_rotate:
-        return args.no_rotate
+        return launch.find_no_rotate(args, tasks, unpaired=True)
     if args.resume and run.read_state().get("no_rotate") == []:
         print("note: this run was started by an earlier version, which turned its images; it goes on like that")
         return []

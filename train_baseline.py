@@ -21,7 +21,7 @@ from common.errors import InputError, run_script
 from data_utils import Task
 from recipes import BASELINES, Baseline
 from restoring.generator_file import Metadata
-from restoring.normalization import Normalization, OwnPercentileNormalization, fit_cgan, fit_cin
+from restoring.normalization import Normalization, fit_cgan, fit_cin, fit_own_percentiles
 from training import cluster, options
 from training import run as launch
 from training.run_folder import RunFolder
@@ -49,8 +49,9 @@ def main(args: argparse.Namespace) -> int:
         launch.tell_of_unlike_pairs(tasks)
     runs = [RunFolder(args.dir / baseline.folder / task.name, args.keep_checkpoints) for task in tasks]
     resumes, overwrites = plan_starts(args, runs)
-    if args.method != "care":
-        args.no_rotate = [task.name for task in tasks]
+    # Only CARE, augmented or averaged, turns images.
+    turning = args.method == "care"
+    args.no_rotate = launch.find_no_rotate(args, tasks, unpaired=False) if turning else [task.name for task in tasks]
     if args.max_seconds:
         args.max_seconds /= len(tasks)
     for task, run, resume, overwrite in zip(tasks, runs, resumes, overwrites, strict=True):
@@ -97,6 +98,7 @@ def importable(name: str) -> bool:
 
 def train_task(args: argparse.Namespace, baseline: Baseline, task: Task, run: RunFolder, given: list[str]) -> int:
     """Train the network of one task; returns the exit code."""
+    args.no_rotate = [name for name in args.no_rotate if name == task.name]
     patch = launch.choose_patch([task], baseline.patch, baseline)
     strategy = launch.start_devices(args, baseline.name, patch, baseline.gflop, most_gpus=1)
     import keras
@@ -119,7 +121,7 @@ def train_task(args: argparse.Namespace, baseline: Baseline, task: Task, run: Ru
 def fit_normalization(args: argparse.Namespace, task: Task) -> Normalization:
     """What each method normalises by: percentiles of each image, or the range of the training images."""
     if args.method == "care":
-        return OwnPercentileNormalization([task.name])
+        return fit_own_percentiles(task)
     return fit_cin("paper", [task]) if args.method == "cyclegan" else fit_cgan("paper", [task])
 
 

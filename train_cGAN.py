@@ -3,7 +3,7 @@
     python train_cGAN.py --batch_size=100 --num_iters=3000 --num_gpu=2 --images_limit=50        as published
     python train_cGAN.py --cin_augment=True --alpha=0.3 \\
         --cin_generator_path=CIN-GAN_results/generator.h5 --images_limit=50                     with CIN-GAN's pairs
-    python train_cGAN.py --recipe=tuned --images_limit=10 --num_iters=800                       ten pairs, on a CPU
+    python train_cGAN.py --recipe=tuned --images_limit=10 --num_iters=2100                      ten pairs, on a CPU
 
 Results appear in Microscopy_cGAN_results/ or, with --cin_augment=True, in Microscopy_cGAN_results_CIN_augm/ (below
 --dir): generator.h5, discriminator.h5 (recipe paper), log.csv, samples/, checkpoints/. Restore your images with
@@ -48,6 +48,7 @@ def main(args: argparse.Namespace) -> int:
         launch.tell_of_unlike_pairs(tasks)
     names = [task.name for task in tasks]
     check_cin_generator(args, names)
+    args.no_rotate = launch.find_no_rotate(args, tasks, args.cin_augment, args.recipe == "paper")
     patch = launch.choose_patch(tasks, recipe.patch, recipe)
     strategy = launch.start_devices(args, f"recipe {args.recipe}", patch, recipe.gflop[1])
     from methods import gans

@@ -145,7 +145,7 @@ class ConditionalGAN(Method):
     """The paired GAN that restores: content + adversarial loss (arXiv 1910.14207, section 2.2).
 
     Recipe `tuned` has PSNR and SSIM in their place, and no discriminator: it took 30 % of a step and earned neither
-    PSNR nor SSIM nor sharpness (docs/results.md).
+    PSNR nor SSIM nor sharpness (docs/results_appendix.md).
     """
 
     def __init__(self, *args, weights: dict[str, float], **kwargs):

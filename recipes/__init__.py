@@ -89,9 +89,6 @@ RECIPES = {
 # Critic updates in one iteration of CIN-GAN.
 N_CRITIC = {"paper": 5, "tuned": 2}
 
-# Defects with a direction: turning them by 90 degrees would show the network a defect that does not exist.
-NO_ROTATE = ("Retina", "Drosophila", "Layers", "Axial")
-
 
 class Baseline(NamedTuple):
     """A method to compare with; its learning rate and weights are the published ones.

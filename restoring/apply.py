@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -74,13 +74,35 @@ class Applier:
     ) -> np.ndarray:
         """As calling it, with the scales of a larger image that `image` is a part of."""
         before, after = scales
-        normalized, turns = before.normalize(image), symmetries(average, self.may_rotate(task))
+        turns = symmetries(average, self.may_rotate(task))
         # Added up one by one: eight outputs of a large image need not be held at once.
-        total = np.zeros(normalized.shape, np.float32)
-        for apply, undo in turns:
-            total += undo(self._tiled(apply(normalized), task, draw, tile, overlap))
+        total = np.zeros(image.shape, np.float32)
+        for output in self.turned(before.normalize(image), turns, task, draw, tile, overlap):
+            total += output
         total /= len(turns)
         return after.undo(total)
+
+    def turned(
+        self,
+        normalized: np.ndarray,
+        turns: list[tuple[Callable, Callable]],
+        task: str | None,
+        draw: int,
+        tile: int | None,
+        overlap: int,
+    ) -> Iterator[np.ndarray]:
+        """The outputs for an image turned in several ways, turned back, one after the other.
+
+        Args:
+            normalized: (H, W) float32 in network units.
+            turns: of `symmetries`.
+            task, draw, tile, overlap: as in calling it.
+
+        Yields:
+            (H, W) float32 in network units, one for each turn.
+        """
+        for apply, undo in turns:
+            yield undo(self._tiled(apply(normalized), task, draw, tile, overlap))
 
     def may_rotate(self, task: str | None) -> bool:
         """Without a task, every task that the generator knows must allow quarter turns."""

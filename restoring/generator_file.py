@@ -73,8 +73,8 @@ class Metadata:
 
     @property
     def needs_task(self) -> bool:
-        """Whether one must say which task an image is of: its scale depends on it."""
-        return self.normalization.kind == "fixed" and len(self.tasks) > 1
+        """Whether one must say which task an image is of: its scale depends on it, or it is to get that defect."""
+        return self.makes_defects or (self.normalization.kind == "fixed" and len(self.tasks) > 1)
 
     def check(self) -> None:
         """Raise InputError where a field cannot be true."""

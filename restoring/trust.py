@@ -65,13 +65,37 @@ def passes(
     Raises:
         InputError: more passes than there are flips and turns, where the network has no dropout.
     """
-    scales = apply.scales(image, task)
     check_passes(apply, dropout, task, count)
+    if dropout is None:
+        return restored_with_passes(apply, None, image, task, count, tile, overlap, 1)[1]
+    scales = apply.scales(image, task)
+    return np.stack([dropout.with_scales(image, scales, task, 0, tile, overlap, 1) for _ in range(count)])
+
+
+def restored_with_passes(
+    apply: Applier,
+    dropout: Applier | None,
+    image: np.ndarray,
+    task: str | None,
+    count: int,
+    tile: int | None,
+    overlap: int,
+    average: int,
+) -> tuple[np.ndarray, np.ndarray]:
+    """The restored image, (H, W) float32, and `passes`; flips and turns that both need are computed once.
+
+    Args:
+        average: 1 or 8, as for `apply`; the others as for `passes`.
+    """
     if dropout is not None:
-        return np.stack([dropout.with_scales(image, scales, task, 0, tile, overlap, 1) for _ in range(count)])
-    turned = symmetries(8, apply.may_rotate(task))
-    outputs = [undo(apply.with_scales(turn(image), scales, task, 0, tile, overlap, 1)) for turn, undo in turned[:count]]
-    return np.stack(outputs)
+        restored = apply(image, task, 0, tile, overlap, average)
+        return restored, passes(apply, dropout, image, task, count, tile, overlap)
+    before, after = apply.scales(image, task)
+    # The first of the eight leaves the image as it is.
+    turns = symmetries(8, apply.may_rotate(task))[: max(count, average)]
+    outputs = list(apply.turned(before.normalize(image), turns, task, 0, tile, overlap))
+    averaged = outputs[:average]
+    return after.undo(sum(averaged) / len(averaged)), np.stack([after.undo(output) for output in outputs[:count]])
 
 
 def most_passes(apply: Applier, dropout: Applier | None, task: str | None) -> float:

@@ -12,11 +12,11 @@ from restoring import trust
 from restoring.apply import Applier
 from restoring.generator_file import Metadata, load_generator, read_metadata
 from restoring.image_files import ImageFile, write_image
-from restoring.normalization import Normalization
+from restoring.normalization import Normalization, OwnPercentileNormalization
 
 
 class UncertaintyReport:
-    """Writes OUTPUT_uncertainty: deviation of the passes or, calibrated, of the error; in the image's units.
+    """Restores images and writes OUTPUT_uncertainty: deviation of the passes or, calibrated, of the error; x's units.
 
     Args:
         apply, dropout: as for `trust.passes`.
@@ -28,18 +28,23 @@ class UncertaintyReport:
         trust.check_passes(apply, dropout, task, args.uncertainty)
         self.apply, self.dropout, self.args, self.task = apply, dropout, args, task
         self.calibration = trust.read_calibration(args.calibration) if args.calibration else None
+        self.maps = []
 
-    def __call__(self, source: ImageFile, planes: np.ndarray, target: Path) -> None:
-        """Write the map of one file; `planes` are the restored images."""
-        args, maps = self.args, []
-        for x in source.planes:
-            x = np.asarray(x, np.float32)
-            outputs = trust.passes(self.apply, self.dropout, x, self.task, args.uncertainty, args.tile, args.overlap)
-            deviation = trust.disagreement(outputs)
-            if self.calibration:
-                span = trust.image_span(x)
-                deviation = span * self.calibration.error(deviation / span)
-            maps.append(deviation)
+    def restore(self, x: np.ndarray, index: int) -> np.ndarray:
+        """Restore one (H, W) float32 image, and keep its map for the file that is written next; any index does."""
+        count, average, tiling = self.args.uncertainty, self.args.average, (self.args.tile, self.args.overlap)
+        passes = (self.apply, self.dropout, x, self.task, count, *tiling, average)
+        restored, outputs = trust.restored_with_passes(*passes)
+        deviation = trust.disagreement(outputs)
+        if self.calibration:
+            span = trust.image_span(x)
+            deviation = span * self.calibration.error(deviation / span)
+        self.maps.append(deviation)
+        return restored
+
+    def write(self, source: ImageFile, target: Path) -> None:
+        """Write the maps of one file."""
+        maps, self.maps = self.maps, []
         write_map(target, source, maps)
         meaning = "deviation of the error" if self.calibration else "deviation of the passes, not calibrated"
         print(f"  {target}: {meaning}, {np.median(maps):.3g} in the median")
@@ -85,10 +90,8 @@ def write_map(target: Path, source: ImageFile, maps: list[np.ndarray]) -> None:
     write_image(target, source, np.stack(maps).astype(np.float32))
 
 
-def make_check(args: argparse.Namespace, metadata: Metadata, task: str | None) -> CheckReport:
-    """The check that the arguments ask for. Raises InputError where they do not fit."""
-    from restoring.apply import Applier
-
+def check_cin_generator(args: argparse.Namespace, metadata: Metadata, task: str | None) -> None:
+    """Raise InputError where the arguments, the restoring generator and CIN-GAN's do not fit for a check."""
     if args.cin_generator_path is None or task is None:
         raise InputError("--check needs --cin_generator_path=CIN-GAN_results/generator.h5 and --task=NAME")
     cin = read_metadata(args.cin_generator_path)
@@ -96,6 +99,15 @@ def make_check(args: argparse.Namespace, metadata: Metadata, task: str | None) -
         raise InputError(f"{args.cin_generator_path}: expected a CIN-GAN's generator that knows {task}")
     if not cin.noise_channels:
         raise InputError(f"{args.cin_generator_path} makes no noise (recipe paper): what it allows cannot be told")
+    if metadata.script == "CARE" and not isinstance(metadata.normalization, OwnPercentileNormalization):
+        raise InputError(
+            f"--check: {args.generator_path} is CARE's, of an older version, and does not hold how the intensities of "
+            "y relate to those of x; train it again with train_baseline.py --method=care, or leave out --check"
+        )
+
+
+def make_check(args: argparse.Namespace, metadata: Metadata, task: str) -> CheckReport:
+    """The check that the arguments ask for, with CIN-GAN's generator loaded."""
     model, cin = load_generator(args.cin_generator_path)
     apply_cin = Applier(lambda inputs, training: model.predict_on_batch(inputs), cin)
     return CheckReport(apply_cin, metadata.normalization, task)

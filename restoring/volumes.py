@@ -250,24 +250,40 @@ def restore_block(block: Block, job: VolumeJob) -> int:
 
     Returns:
         Number of pixels clipped to the output's dtype.
+
+    Raises:
+        InputError: what is read or what is restored is not finite.
     """
     import zarr
 
     array, apply = zarr.open_group(job.source, mode="r")[job.dataset], worker_applier(job.generator, job.precision)
-    scales = plane_scales(job, block.plane)
     halo = _aligned(job.overlap)
     rows, columns = (
         slice(max(start - halo, 0), min(start + BLOCK + halo, size))
         for start, size in zip((block.top, block.left), array.shape[-2:], strict=True)
     )
     image = np.asarray(array[(*block.plane, rows, columns)], np.float32)
+    _check_finite(image, job, block.plane, (rows.start, columns.start))
+    scales = plane_scales(job, block.plane)
     restored = apply.with_scales(image, scales, job.task, 0, job.tile, job.overlap, job.average)
     inner = restored[block.top - rows.start :, block.left - columns.start :][:BLOCK, :BLOCK]
+    if not np.isfinite(inner).all():
+        here = f"{job.source}: plane {block.plane}, block at row {block.top}, column {block.left}"
+        raise InputError(f"{here}: the generator's output is not finite; is {job.generator} damaged?")
     values, clipped = to_dtype(inner, job.dtype)
     place = (*block.plane, slice(block.top, block.top + BLOCK), slice(block.left, block.left + BLOCK))
     zarr.open_group(job.target, mode="r+")[job.dataset][place] = values
     Path(job.done, block.name()).touch()
     return clipped
+
+
+def _check_finite(image, job, plane, corner=(0, 0), step=1):
+    """Raise InputError that names the block of a pixel that is not finite, in a part of a plane from `corner` on."""
+    bad = np.argwhere(~np.isfinite(image))
+    if len(bad):
+        top, left = (corner + bad[0] * step) // BLOCK * BLOCK
+        here = f"{job.source}: plane {plane}, block at row {top}, column {left}"
+        raise InputError(f"{here}: holds NaN or infinite values; repair it first")
 
 
 def _aligned(pixels):
@@ -291,6 +307,5 @@ def plane_scales(job: VolumeJob, plane: tuple[int, ...]) -> tuple[Scale, Scale]:
     array = zarr.open_group(job.source, mode="r")[job.dataset]
     step = math.ceil(math.sqrt(max(math.prod(array.shape[-2:]) / SAMPLED, 1)))
     image = np.asarray(array[(*plane, slice(None, None, step), slice(None, None, step))], np.float32)
-    if not np.isfinite(image).all():
-        raise InputError(f"{job.source}: plane {plane} holds NaN or infinite values; repair it first")
+    _check_finite(image, job, plane, step=step)
     return worker_applier(job.generator, job.precision).scales(image, job.task)

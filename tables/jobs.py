@@ -29,7 +29,11 @@ class Shared(NamedTuple):
 
 
 def run_logged(arguments: Sequence[str], log: Path) -> None:
-    """Run a training script; its output goes to the end of `log`.
+    """Run a training; its output goes to the end of `log`.
+
+    Args:
+        arguments: a script of the top level and its flags, or `-m`, a module and its flags.
+        log: file.
 
     Raises:
         KeyboardInterrupt: a signal stopped it or this process; it has been waited for, so that it could save.
@@ -38,7 +42,8 @@ def run_logged(arguments: Sequence[str], log: Path) -> None:
     log.parent.mkdir(parents=True, exist_ok=True)
     with open(log, "ab") as file:
         start = file.tell()
-        command = [sys.executable, str(SCRIPT_DIR / arguments[0]), *arguments[1:]]
+        first = arguments[0] if arguments[0] == "-m" else str(SCRIPT_DIR / arguments[0])
+        command = [sys.executable, first, *arguments[1:]]
         # In a session of its own a Ctrl-C reaches it once, passed on from here: a second one would stop its saving.
         process = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT, start_new_session=True)
         code, stopped = _wait(process)

@@ -1,11 +1,11 @@
-"""benchmarks/ablation.py removes what it says, and nothing else."""
+"""`python -m benchmarks ablation` removes what it says, and nothing else."""
 
-import ablation
 import keras
 import pytest
 
 import models
 import recipes
+from benchmarks import ablation
 from methods import gans
 
 
@@ -19,7 +19,7 @@ def removed(monkeypatch):
 
     def remove(ingredient):
         if ingredient:
-            ablation.remove(ingredient)
+            ablation.change(ingredient)
         return recipes.RECIPES["tuned"], gans.CGAN_WEIGHTS["tuned"], models.tuned_generator()
 
     return remove

@@ -84,3 +84,45 @@ def test_the_pages_name_what_the_code_holds(name):
 
 def test_every_top_level_file_has_a_room():
     assert {path.name for path in ROOT.glob("*.py")} <= set(re.findall(r"`(\w+\.py)`", PAGE))
+
+
+TEXTS = {path: path.read_text(encoding="utf-8") for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))}
+
+
+def benchmark_commands():
+    """(script, flags) of every `python benchmarks/NAME.py ...` or `python -m benchmarks NAME ...` of the pages."""
+    text = " ".join(" ".join(TEXTS.values()).replace("\\\n", " ").split())
+    found = re.findall(r"python (?:-m benchmarks |benchmarks/)(\w+)(?:\.py)?((?: (?!python\b)[^`\s]+)*)", text)
+    return sorted({(name, *re.findall(r"--(\w+)", words)) for name, words in found})
+
+
+@pytest.mark.parametrize("command", benchmark_commands(), ids=" ".join)
+def test_every_benchmark_that_a_page_names_exists_with_its_flags(command):
+    name, *flags = command
+    sources = ("benchmarks/" + name, "arguments", "train_cGAN")
+    known = "".join((ROOT / f"{source}.py").read_text(encoding="utf-8") for source in sources)
+    assert not [flag for flag in flags if not re.search(rf"\b{flag}\b", known)]
+
+
+@pytest.mark.parametrize("page", TEXTS, ids=lambda page: page.name)
+def test_links_between_the_pages_lead_to_a_heading(page):
+    for name, anchor in re.findall(r"\]\(\s*([\w./-]*\.md)?#([\w-]+)\)", TEXTS[page]):
+        headings = re.findall(r"^#+ (.*)$", TEXTS[(page.parent / name).resolve() if name else page], re.MULTILINE)
+        assert anchor in [re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings]
+
+
+@pytest.mark.parametrize("path", ["README.md", "docs/results.md", "demo.py", "Makefile"])
+def test_the_time_of_the_demonstration_is_the_same_everywhere(path):
+    words = " ".join((ROOT / path).read_text(encoding="utf-8").replace("#", " ").split())
+    assert "about 6 minutes on two cores with AVX-512, up to 16 on slower ones" in words
+
+
+@pytest.mark.parametrize("path", ["README.md", "docs/from_your_microscope.md", "train_cGAN.py", "Dockerfile"])
+def test_recipe_tuned_is_trained_for_as_long_everywhere(path):
+    """2,100 iterations, or 8,400 with CIN-GAN's pairs from all unpaired images: the lengths in docs/results.md."""
+    text = (ROOT / path).read_text(encoding="utf-8").replace("\\\n", " ")
+    lines = [line for line in text.splitlines() if "train_cGAN.py" in line and "--recipe=tuned" in line]
+    assert lines
+    for line in lines:
+        expected = "8400" if "--unpaired_limit=-1" in line else "2100"
+        assert re.search(r"--num_iters=(?:\$\{ITERATIONS:-)?(\d+)", line)[1] == expected, line

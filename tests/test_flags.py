@@ -36,7 +36,7 @@ ALWAYS = {
     "calibrate": "generator_path input ground_truth output uncertainty limit",
     "export": "generator_path format output",
     "reproduce_tables": "setting num_iters seconds seeds seed batch_size images_limit unpaired_limit eval_limit "
-    "data_dir tasks no_rotate vgg_weights num_gpu dir",
+    "data_dir tasks no_rotate rotate vgg_weights num_gpu dir",
     "demo": "dir",
     "run_report": "",
     "data/simulate": "output n n_test size photons seed",
@@ -50,9 +50,11 @@ PACKAGE = "--format=bioimageio --output=o.zip --sample=x.npy"
 # (command, a flag in vain, what it is in vain with, what it acts with)
 IN_VAIN = [
     ("train_CIN_GAN", "--no_rotate=A", "", "--recipe=tuned"),
+    ("train_CIN_GAN", "--rotate=A", "", "--recipe=tuned"),
     ("train_CIN_GAN", "--vgg_weights=random", "--recipe=tuned", ""),
     ("train_CIN_GAN", "--deterministic", None, None),
     ("train_cGAN", "--no_rotate=A", "", "--recipe=tuned"),
+    ("train_cGAN", "--rotate=A", "", "--recipe=tuned"),
     ("train_cGAN", "--vgg_weights=imagenet", "--recipe=tuned", ""),
     ("train_cGAN", "--alpha=0.3", "", AUGMENTED),
     ("train_cGAN", "--cin_generator_path=g.h5", "", "--cin_augment=True"),
@@ -60,6 +62,7 @@ IN_VAIN = [
     ("train_cGAN", "--unpaired_limit=0", "", AUGMENTED),
     ("train_cGAN", "--deterministic", None, None),
     ("train_baseline", "--no_rotate=A", "--method=cyclegan", "--method=care"),
+    ("train_baseline", "--rotate=A", "--method=cyclegan", "--method=care"),
     ("train_baseline", "--unpaired_limit=-1", "--method=care", "--method=cyclegan"),
     ("train_baseline", "--n_critic=5", "--method=cyclegan", "--method=deblurgan"),
     ("train_baseline", "--vgg_weights=random", "--method=cyclegan", "--method=deblurgan"),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from common.command_line import Arguments, OneLineParser, integer, names, seconds
 from data_utils import EVAL_LIMIT
-from recipes import NO_ROTATE, RECIPES, Baseline, Recipe
+from recipes import RECIPES, Baseline, Recipe
 
 if TYPE_CHECKING:
     from restoring.generator_file import Metadata
@@ -46,7 +46,11 @@ def _restores_alike(args: Arguments, metadata: Metadata) -> bool:
 
 
 _OF_THE_RECIPE = (
-    Idle("no_rotate", lambda args: args.recipe == "paper", "recipe paper turns images as published, whatever the task"),
+    Idle(
+        "no_rotate rotate",
+        lambda args: args.recipe == "paper",
+        "recipe paper turns images as published, whatever the task",
+    ),
     Idle("vgg_weights", lambda args: args.recipe == "tuned", "recipe tuned has no content loss"),
 )
 # {command: when its flags have no effect}. Every other flag acts always, or as soon as what it limits or permits comes.
@@ -66,7 +70,7 @@ IDLE = {
         ),
     ),
     "train_baseline": (
-        Idle("no_rotate", lambda args: args.method != "care", "only care turns images by 90 degrees"),
+        Idle("no_rotate rotate", lambda args: args.method != "care", "only care turns images by 90 degrees"),
         Idle("unpaired_limit", lambda args: args.method != "cyclegan", "only cyclegan is trained on unpaired images"),
         Idle("n_critic", lambda args: args.method != "deblurgan", "only deblurgan has a critic"),
         Idle("vgg_weights", lambda args: args.method != "deblurgan", "only deblurgan has a content loss"),
@@ -151,12 +155,8 @@ def _add_length_and_data(add, methods):
     add("--dir", type=Path, default=Path("."), help="folder in which the results folder appears (default: here)")
     add("--data_dir", type=Path, help="folder of NAME_X.npy and NAME_Y.npy (default: here if it has any, else data/)")
     add("--tasks", type=names, help="tasks to train on, as NAME1,NAME2 (default: every pair set found, by name)")
-    add(
-        "--no_rotate",
-        type=names,
-        default=list(NO_ROTATE),
-        help="tasks with a direction, never turned (default: {})".format(", ".join(NO_ROTATE)),
-    )
+    add("--no_rotate", type=names, default=[], help="tasks never turned by 90 degrees, whatever was measured")
+    add("--rotate", type=names, default=[], help="tasks turned by 90 degrees, whatever was measured")
 
 
 def _add_run(add):
@@ -188,6 +188,4 @@ def complete(args: argparse.Namespace) -> argparse.Namespace:
     """Fill in what depends on the recipe."""
     recipe = RECIPES[args.recipe]
     args.batch_size = args.batch_size or recipe.batch_size
-    # As released, the cGAN of recipe `paper` turns every task; its CIN-GAN turns none (train_CIN_GAN.py).
-    args.no_rotate = [] if args.recipe == "paper" else args.no_rotate
     return args

@@ -16,7 +16,6 @@ import numpy as np
 
 from common.command_line import Arguments
 from common.files import write_text, written_whole
-from recipes import NO_ROTATE
 from training.options import idle
 from training.run_folder import RunFolder, read_args, read_log
 
@@ -33,7 +32,8 @@ SHARED_FLAGS = {
     "unpaired_limit": 0,
     "eval_limit": None,
     "seed": 42,
-    "no_rotate": list(NO_ROTATE),
+    "no_rotate": [],
+    "rotate": [],
     "vgg_weights": "imagenet",
 }
 

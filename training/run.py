@@ -15,9 +15,10 @@ from common.errors import InputError
 from common.files import json_values, written_whole
 from data_utils import Task
 from methods.batches import patch_shape
-from recipes import NO_ROTATE, Baseline, Recipe
+from recipes import Baseline, Recipe
 from restoring.generator_file import save_generator, save_keras
 from training import cluster
+from training.direction import measure
 from training.options import tell_idle
 from training.pair_check import notice_of
 from training.report import cgan_command, restore_command, write_report
@@ -42,18 +43,48 @@ FIXED_BY_RESUME = (
 
 def load_tasks(args: argparse.Namespace) -> list[Task]:
     """The pair sets that the arguments name; notices are printed. Raises InputError."""
+    both = set(args.no_rotate) & set(args.rotate)
+    if both:
+        raise InputError(f"--no_rotate and --rotate both name {', '.join(sorted(both))}; leave it out of one")
     tasks, notices = data_utils.load_tasks(
         args.data_dir, args.tasks, args.images_limit, args.eval_limit, args.unpaired_limit, args.seed
     )
     for notice in notices:
         print(f"note: {notice}")
-    unknown = set(args.no_rotate) - {task.name for task in tasks} - set(NO_ROTATE)
-    if unknown:
-        print(f"note: --no_rotate={','.join(sorted(unknown))} names none of the tasks here")
+    for flag in ("no_rotate", "rotate"):
+        unknown = set(getattr(args, flag)) - {task.name for task in tasks}
+        if unknown:
+            print(f"note: --{flag}={','.join(sorted(unknown))} names none of the tasks here")
     for task in tasks:
         height, width = task.shape
         print(f"{task.name}: {len(task.train_x)} training pairs, {len(task.test_x)} test pairs, {height} x {width}")
     return tasks
+
+
+def find_no_rotate(
+    args: argparse.Namespace, tasks: list[Task], unpaired: bool, as_published: bool = False
+) -> list[str]:
+    """Names of the tasks that are never turned by 90 degrees: those whose defect has a direction. Says what was found.
+
+    `--no_rotate` and `--rotate` overrule what is measured. Where too few pixels say nothing, flips alone are safe.
+
+    Args:
+        unpaired: measure on the images of unpaired training, else on the pairs.
+        as_published: turn every task, and print a note for each whose defect has a direction.
+    """
+    never = []
+    for task in tasks:
+        measured = measure(*((task.unpaired_x, task.unpaired_y) if unpaired else (task.train_x, task.train_y)))
+        if as_published:
+            if measured.found:
+                print(f"note: {task.name}: {measured}; recipe paper turns it by 90 degrees all the same, as published")
+            continue
+        named = [flag for flag in ("no_rotate", "rotate") if task.name in getattr(args, flag)]
+        turned = named == ["rotate"] or (not named and measured.found is False)
+        so = "flips and quarter turns" if turned else "flips, but no quarter turns"
+        print(f"{task.name}: {measured}: {so}{f' (--{named[0]})' if named else ''}")
+        never += [] if turned else [task.name]
+    return never
 
 
 def tell_of_unlike_pairs(tasks: list[Task]) -> None:
