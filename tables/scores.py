@@ -13,7 +13,7 @@ from common.errors import InputError
 from common.metrics import both_metrics
 from data_utils import Task
 from methods import filters
-from restoring.generator_file import load_generator
+from restoring.apply import Applier
 from tables.jobs import read_log, seconds_per_logged_iteration
 from tables.rows import Row
 
@@ -58,10 +58,7 @@ def score_generator(row: Row, task: Task, run: Path, cin_run: Path | None) -> tu
         (cell, the first restored image).
     """
     start_tensorflow(0)
-    from restoring.apply import Applier
-
-    model, metadata = load_generator(run / "generator.h5")
-    apply = Applier(lambda inputs, training: model.predict_on_batch(inputs), metadata)
+    apply = Applier.load(run / "generator.h5")
     restored = [apply(image, task.name, average=row.average) for image in task.test_x]
     log = read_log(run)
     cell = {
@@ -70,7 +67,7 @@ def score_generator(row: Row, task: Task, run: Path, cin_run: Path | None) -> tu
         "seconds": training_seconds(log),
         "iterations": log[-1]["iteration"],
         "batch_size": json.loads((run / "args.json").read_text())["arguments"]["batch_size"],
-        "parameters": model.count_params(),
+        "parameters": apply.network.count_params(),
         "last_third": last_third(log, task.name),
     }
     if cin_run:

@@ -1,9 +1,8 @@
 """No flag of any command is ignored in silence: a table of all flags, each with where it acts and where it cannot."""
 
-import importlib.util
+import importlib
 import json
 import shlex
-import sys
 from pathlib import Path
 
 import pytest
@@ -91,12 +90,7 @@ REQUIRED = {
 
 
 def load_command(command):
-    path = ROOT / f"{command}.py"
-    sys.path.insert(0, str(path.parent))
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    script = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(script)
-    return script
+    return importlib.import_module(command.replace("/", "."))
 
 
 @pytest.mark.parametrize("command", list(ALWAYS))
@@ -148,7 +142,7 @@ def test_a_flag_in_vain_is_noted_and_one_that_acts_is_not(command, flag, vain, a
         tell(*received)
         raise StoppedError
 
-    monkeypatch.setattr(getattr(script, "arguments", script), "tell_idle", tell_and_stop)
+    monkeypatch.setattr(getattr(script, "options", script), "tell_idle", tell_and_stop)
     monkeypatch.setattr(script, "find_images", lambda path: [path], raising=False)
     for words, noted in ((vain, True), (acts, False)):
         text = f"{REQUIRED.get(command, '')} {words} {flag}".format(**places)

@@ -13,7 +13,6 @@ import numpy as np
 from common.progress import progress_bar
 from data_utils import Task
 from restoring.apply import Applier
-from restoring.generator_file import load_generator
 
 DRAWS = 200  # generated x per task, if the generator has noise
 MOST = 2000  # clean images per task at most, spread evenly
@@ -29,12 +28,8 @@ def generate_pairs(path: Path, tasks: list[Task], seed: int) -> dict[str, tuple[
     Returns:
         {task name: (x images, y images)}, lists of (H, W) float32 in raw units; x[i] was made from y[i].
     """
-    import tensorflow as tf
-
-    model, metadata = load_generator(path)
-    predict = tf.function(lambda inputs, training: model(inputs, training=training), reduce_retracing=True)
-    applier = Applier(predict, metadata, seed)
-    plans = {task.name: _plan(len(task.unpaired_y), metadata.noise_channels) for task in tasks}
+    applier = Applier.load(path, seed)
+    plans = {task.name: _plan(len(task.unpaired_y), applier.metadata.noise_channels) for task in tasks}
     pairs = {}
     with progress_bar(total=sum(map(len, plans.values())), desc="generating pairs", unit="image") as bar:
         for task in tasks:
