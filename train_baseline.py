@@ -1,6 +1,6 @@
 """Train a method that the paper compares with, one network per task, on the same data and split as ours.
 
-    python train_baseline.py --method=care --images_limit=10 --num_iters=800         (requirements-baselines.txt)
+    python train_baseline.py --method=care --images_limit=10 --num_iters=800         (requirements/baselines.txt)
     python train_baseline.py --method=deblurgan --images_limit=10 --num_iters=3000
     python train_baseline.py --method=cyclegan --images_limit=10 --num_iters=3000    unpaired
 
@@ -76,7 +76,7 @@ def check(args: argparse.Namespace) -> None:
     if cluster.is_asked_for():
         raise InputError("a baseline is trained by one process; unset TF_CONFIG, or choose --tasks for each machine")
     if args.method == "care" and not importable("csbdeep"):
-        raise InputError("--method=care needs csbdeep; pip install -r requirements-baselines.txt")
+        raise InputError("--method=care needs csbdeep; pip install -r requirements/baselines.txt")
 
 
 def plan_starts(args: argparse.Namespace, runs: list[RunFolder]) -> tuple[list[bool], list[bool]]:

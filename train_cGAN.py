@@ -71,10 +71,10 @@ def make_batches(args: argparse.Namespace, tasks: list[Task], sampling: Sampling
         return PairBatches(tasks, fit_cgan(args.recipe, tasks), sampling)
     from training.generated_pairs import generate_pairs
 
-    generated = generate_pairs(args.cin_generator_path, tasks, args.seed)
+    generated, scales = generate_pairs(args.cin_generator_path, tasks, args.seed, sampling.patch)
     of_generated = fit_cgan(args.recipe, tasks, generated)
     normalization = of_generated if args.alpha == 1.0 else fit_cgan(args.recipe, tasks)
-    return PairBatches(tasks, normalization, sampling, generated, args.alpha, of_generated)
+    return PairBatches(tasks, normalization, sampling, generated, args.alpha, of_generated, scales)
 
 
 def check_cin_generator(args: argparse.Namespace, names: list[str]) -> None:

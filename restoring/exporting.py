@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def require(package: str) -> None:
-    """Raise InputError where a package of requirements-export.txt is missing."""
+    """Raise InputError where a package of requirements/export.txt is missing."""
     import importlib.util
 
     try:
@@ -29,7 +29,7 @@ def require(package: str) -> None:
     except ModuleNotFoundError:
         found = None
     if not found:
-        raise InputError(f"this format needs {package}; pip install -r requirements-export.txt")
+        raise InputError(f"this format needs {package}; pip install -r requirements/export.txt")
 
 
 def quietly(function: Callable[[], Any]) -> Any:

@@ -87,7 +87,7 @@ class Metadata:
             raise InputError(f"--task={task}: {path} knows {known}")
         if task is None and self.makes_defects:
             raise InputError(
-                f"{path} is a CIN-GAN's: it makes defects in clean images and restores none; restore with a cGAN's "
+                f"{path} is a CIN-GAN's: it makes clean images defective and cannot restore; restore with a cGAN's "
                 f"generator.h5, or name the defect to make with --task, one of {known}"
             )
         if task is None and self.needs_task:

@@ -29,8 +29,8 @@ def test_the_page_runs_as_it_stands(tmp_path):
 
 
 def test_the_notebook_runs_from_any_folder(tmp_path, monkeypatch):
-    nbclient = pytest.importorskip("nbclient", reason="nbclient is not installed (requirements-dev.txt)")
-    pytest.importorskip("ipykernel", reason="ipykernel is not installed (requirements-dev.txt)")
+    nbclient = pytest.importorskip("nbclient", reason="nbclient is not installed (requirements/dev.txt)")
+    pytest.importorskip("ipykernel", reason="ipykernel is not installed (requirements/dev.txt)")
     for name, value in {"REPOSITORY": str(ROOT), "ITERATIONS": "2", "CUDA_VISIBLE_DEVICES": ""}.items():
         monkeypatch.setenv(name, value)
     notebook = read_notebook()
@@ -52,7 +52,7 @@ def test_the_notebook_is_stored_as_it_ran_and_small():
 
 def read_notebook():
     """docs/quickstart.ipynb as nbformat reads it."""
-    nbformat = pytest.importorskip("nbformat", reason="nbformat is not installed (requirements-dev.txt)")
+    nbformat = pytest.importorskip("nbformat", reason="nbformat is not installed (requirements/dev.txt)")
     return nbformat.read(ROOT / "docs/quickstart.ipynb", as_version=4)
 
 
@@ -73,8 +73,12 @@ def test_the_pages_name_files_that_exist(path):
     "name", sorted({n for n in re.findall(r"`(\w+(?:\.\w+)+)`", PAGE + DIFFERENCES) if not n.endswith(SUFFIXES)})
 )
 def test_the_pages_name_what_the_code_holds(name):
-    module, *parts = name.split(".")
-    scope = ast.parse((ROOT / f"{module}.py").read_text(encoding="utf-8"))
+    path, parts = ROOT, name.split(".")
+    while (path / parts[0]).is_dir():
+        path /= parts.pop(0)
+    module = path / f"{parts[0]}.py"
+    file, parts = (module, parts[1:]) if module.is_file() else (path / "__init__.py", parts)
+    scope = ast.parse(file.read_text(encoding="utf-8"))
     for part in parts:
         found = {node.name: node for node in scope.body if isinstance(node, ast.ClassDef | ast.FunctionDef)}
         assigned = [target for node in scope.body if isinstance(node, ast.Assign) for target in node.targets]
@@ -99,7 +103,7 @@ def benchmark_commands():
 @pytest.mark.parametrize("command", benchmark_commands(), ids=" ".join)
 def test_every_benchmark_that_a_page_names_exists_with_its_flags(command):
     name, *flags = command
-    sources = ("benchmarks/" + name, "arguments", "train_cGAN")
+    sources = ("benchmarks/" + name, "training/options", "train_cGAN")
     known = "".join((ROOT / f"{source}.py").read_text(encoding="utf-8") for source in sources)
     assert not [flag for flag in flags if not re.search(rf"\b{flag}\b", known)]
 
