@@ -12,7 +12,7 @@ from common.errors import InputError
 from common.metrics import both_metrics
 from data_utils import Task
 from methods import filters
-from restoring.generator_file import load_generator
+from restoring.apply import Applier
 from tables.trainings import read_log, seconds_per_logged_iteration
 from training.run_folder import read_args
 
@@ -62,12 +62,9 @@ def score_generator(run: Path, task: Task, average: int = 1, cin_run: Path | Non
         InputError: it was not trained on the task, or the training diverged.
     """
     start_tensorflow(0)
-    from restoring.apply import Applier
-
-    model, metadata = load_generator(run / "generator.h5")
-    if task.name not in metadata.tasks:
+    apply = Applier.load(run / "generator.h5")
+    if task.name not in apply.metadata.tasks:
         raise InputError(f"not trained on {task.name}")
-    apply = Applier(lambda inputs, training: model.predict_on_batch(inputs), metadata)
     restored = [apply(image, task.name, average=average) for image in task.test_x]
     log, arguments = read_log(run), read_args(run)["arguments"]
     cell = {
@@ -77,7 +74,7 @@ def score_generator(run: Path, task: Task, average: int = 1, cin_run: Path | Non
         "iterations": log[-1]["iteration"],
         "batch_size": arguments["batch_size"],
         "precision": arguments.get("precision", "float32"),
-        "parameters": model.count_params(),
+        "parameters": apply.network.count_params(),
         "last_third": last_third(log, task.name),
     }
     if cin_run and cin_run.exists():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import importlib
 import signal
 import subprocess
@@ -17,6 +16,7 @@ import numpy as np
 from common.errors import InputError
 from data_utils import SCRIPT_DIR, Task
 from tables.rows import JOBS, budget, jobs_of
+from training import run_folder
 from training.options import acting
 from training.run_folder import RunFolder
 
@@ -211,8 +211,7 @@ def training_arguments(
 
 def read_log(run: Path) -> list[dict[str, float]]:
     """Rows of a run's log.csv as dicts of floats (empty texts left out)."""
-    with open(run / "log.csv", newline="") as file:
-        return [{key: float(value) for key, value in row.items() if value} for row in csv.DictReader(file)]
+    return [{key: float(value) for key, value in row.items() if value} for row in run_folder.read_log(run)]
 
 
 def seconds_per_iteration(name: str, shared: Shared, tasks: list[Task]) -> float:

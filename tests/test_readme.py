@@ -1,10 +1,9 @@
 """The commands of README.md, in its order: all are understood, and those of the daily work run, two iterations each."""
 
-import importlib.util
+import importlib
 import re
 import shlex
 import shutil
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -31,13 +30,7 @@ def read_commands(page):
 
 
 def load_script(name):
-    path = ROOT / name
-    sys.path.insert(0, str(path.parent))
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    script = importlib.util.module_from_spec(spec)
-    sys.modules.setdefault(path.stem, script)
-    spec.loader.exec_module(script)
-    return script
+    return importlib.import_module(name.removesuffix(".py").replace("/", "."))
 
 
 COMMANDS = [words for page in ("README.md", "docs/results.md") for words in read_commands(page)]

@@ -216,7 +216,7 @@ def test_a_folder_of_no_training_is_told(tmp_path):
         if text:
             (tmp_path / "args.json").write_text(text)
         with pytest.raises(InputError, match="expected the results folder"):
-            run_report.main(run_report.make_parser().parse_args([str(tmp_path)]))
+            run_report.write_report(tmp_path)
     with pytest.raises(InputError, match="is missing"):
         run_report.write_report(tmp_path / "nowhere")
 

@@ -16,7 +16,6 @@ import numpy as np
 from common.progress import progress_bar
 from data_utils import Task
 from restoring.apply import Applier
-from restoring.generator_file import load_generator
 from restoring.normalization import Scale, percentile_scale
 
 DRAWS = 200  # generated x per task, if the generator has noise
@@ -39,12 +38,8 @@ def generate_pairs(
         ({task name: (x images, y images)}, {task name: percentile scales of the whole x}), all lists; images are (H, W)
         float32 in raw units, whole or cut, and x[i] was made from y[i].
     """
-    import tensorflow as tf
-
-    model, metadata = load_generator(path)
-    predict = tf.function(lambda inputs, training: model(inputs, training=training), reduce_retracing=True)
-    applier = Applier(predict, metadata, seed)
-    plans = [_plan(len(task.unpaired_y), metadata.noise_channels) for task in tasks]
+    applier = Applier.load(path, seed)
+    plans = [_plan(len(task.unpaired_y), applier.metadata.noise_channels) for task in tasks]
     pairs, scales = {}, {}
     total = sum(len(rows) * draws for rows, draws in plans)
     with progress_bar(total=total, desc="generating pairs", unit="image") as bar:

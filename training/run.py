@@ -148,7 +148,10 @@ def start_devices(
     Returns:
         The tf.distribute strategy.
     """
-    strategy, devices = start_tensorflow(args.num_gpu, most_gpus, workers=most_gpus is None)
+    several = most_gpus is None and cluster.is_asked_for()
+    strategy, devices = start_tensorflow(args.num_gpu, most_gpus, cluster.make_strategy if several else None)
+    if several:
+        devices = cluster.describe(strategy, devices)
     replicas = strategy.num_replicas_in_sync
     if args.batch_size % replicas:
         raise InputError(f"--batch_size={args.batch_size} cannot be split over {replicas} devices; choose a multiple")
