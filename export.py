@@ -96,7 +96,7 @@ def check(args: argparse.Namespace, metadata: Metadata) -> None:
 
 
 def require(package: str) -> None:
-    """Raise InputError where a package of requirements-export.txt is missing."""
+    """Raise InputError where a package of requirements/export.txt is missing."""
     import importlib.util
 
     try:
@@ -104,7 +104,7 @@ def require(package: str) -> None:
     except ModuleNotFoundError:
         found = None
     if not found:
-        raise InputError(f"this format needs {package}; pip install -r requirements-export.txt")
+        raise InputError(f"this format needs {package}; pip install -r requirements/export.txt")
 
 
 def quietly(function: Callable[[], Any]) -> Any:

@@ -240,7 +240,7 @@ class Table:
             if known and not any("failed" in cell for cell in known.values()):
                 continue
             if row.job == "bm3d" and not filters.has_bm3d():
-                print("note: no row for BM3D; its package (non-commercial use only) is in requirements-bm3d.txt")
+                print("note: no row for BM3D; its package (non-commercial use only) is in requirements/bm3d.txt")
                 continue
             print(f"[seed {seed}] restoring with {row.label}", flush=True)
             cells[str(seed)] = {task.name: self._score_cell(row, task, seed, failures) for task in tasks}

@@ -104,7 +104,7 @@ def check_task(args: argparse.Namespace, metadata: Metadata) -> str | None:
         raise InputError(f"--task={args.task}: {args.generator_path} knows {known}")
     if args.task is None and metadata.makes_defects:
         raise InputError(
-            f"{args.generator_path} is a CIN-GAN's: it makes defects in clean images and restores none; restore with a "
+            f"{args.generator_path} is a CIN-GAN's: it makes clean images defective and cannot restore; restore with a "
             f"cGAN's generator.h5, or name the defect to make with --task, one of {known}"
         )
     if args.task is None and metadata.needs_task:

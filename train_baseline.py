@@ -1,6 +1,6 @@
 """Train a method that the paper compares with, one network per task, on the same data and split as ours.
 
-    python train_baseline.py --method=care --images_limit=10 --num_iters=800         (requirements-baselines.txt)
+    python train_baseline.py --method=care --images_limit=10 --num_iters=800         (requirements/baselines.txt)
     python train_baseline.py --method=deblurgan --images_limit=10 --num_iters=3000
     python train_baseline.py --method=cyclegan --images_limit=10 --num_iters=3000    unpaired
 
@@ -49,9 +49,6 @@ def main(args: argparse.Namespace) -> int:
         launch.tell_of_unlike_pairs(tasks)
     runs = [RunFolder(args.dir / baseline.folder / task.name, args.keep_checkpoints) for task in tasks]
     resumes, overwrites = plan_starts(args, runs)
-    # Only CARE, augmented or averaged, turns images.
-    turning = args.method == "care"
-    args.no_rotate = launch.find_no_rotate(args, tasks, unpaired=False) if turning else [task.name for task in tasks]
     if args.max_seconds:
         args.max_seconds /= len(tasks)
     for task, run, resume, overwrite in zip(tasks, runs, resumes, overwrites, strict=True):
@@ -76,7 +73,7 @@ def check(args: argparse.Namespace) -> None:
     if cluster.is_asked_for():
         raise InputError("a baseline is trained by one process; unset TF_CONFIG, or choose --tasks for each machine")
     if args.method == "care" and not importable("csbdeep"):
-        raise InputError("--method=care needs csbdeep; pip install -r requirements-baselines.txt")
+        raise InputError("--method=care needs csbdeep; pip install -r requirements/baselines.txt")
 
 
 def plan_starts(args: argparse.Namespace, runs: list[RunFolder]) -> tuple[list[bool], list[bool]]:
@@ -98,9 +95,11 @@ def importable(name: str) -> bool:
 
 def train_task(args: argparse.Namespace, baseline: Baseline, task: Task, run: RunFolder, given: list[str]) -> int:
     """Train the network of one task; returns the exit code."""
-    args.no_rotate = [name for name in args.no_rotate if name == task.name]
+    # Only CARE, augmented or averaged, turns images.
+    turning = args.method == "care"
+    args.no_rotate = launch.choose_no_rotate(args, run, [task], unpaired=False) if turning else [task.name]
     patch = launch.choose_patch([task], baseline.patch, baseline)
-    strategy = launch.start_devices(args, baseline.name, patch, baseline.gflop, most_gpus=1)
+    strategy = launch.start_devices(args, run, baseline.name, patch, baseline.gflop, most_gpus=1)
     import keras
 
     from methods import baselines

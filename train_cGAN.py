@@ -48,9 +48,9 @@ def main(args: argparse.Namespace) -> int:
         launch.tell_of_unlike_pairs(tasks)
     names = [task.name for task in tasks]
     check_cin_generator(args, names)
-    args.no_rotate = launch.find_no_rotate(args, tasks, args.cin_augment, args.recipe == "paper")
+    args.no_rotate = launch.choose_no_rotate(args, run, tasks, args.cin_augment, args.recipe == "paper")
     patch = launch.choose_patch(tasks, recipe.patch, recipe)
-    strategy = launch.start_devices(args, f"recipe {args.recipe}", patch, recipe.gflop[1])
+    strategy = launch.start_devices(args, run, f"recipe {args.recipe}", patch, recipe.gflop[1])
     from methods import gans
     from training.evaluation import Evaluator
 
@@ -71,10 +71,10 @@ def make_batches(args: argparse.Namespace, tasks: list[Task], sampling: Sampling
         return PairBatches(tasks, fit_cgan(args.recipe, tasks), sampling)
     from training.generated_pairs import generate_pairs
 
-    generated = generate_pairs(args.cin_generator_path, tasks, args.seed)
+    generated, scales = generate_pairs(args.cin_generator_path, tasks, args.seed, sampling.patch)
     of_generated = fit_cgan(args.recipe, tasks, generated)
     normalization = of_generated if args.alpha == 1.0 else fit_cgan(args.recipe, tasks)
-    return PairBatches(tasks, normalization, sampling, generated, args.alpha, of_generated)
+    return PairBatches(tasks, normalization, sampling, generated, args.alpha, of_generated, scales)
 
 
 def check_cin_generator(args: argparse.Namespace, names: list[str]) -> None:

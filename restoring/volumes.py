@@ -96,7 +96,7 @@ def _require():
         import distributed  # noqa: F401
         import zarr  # noqa: F401
     except ImportError as failure:
-        raise InputError(f"volumes need {failure.name}; pip install -r requirements-large.txt") from failure
+        raise InputError(f"volumes need {failure.name}; pip install -r requirements/large.txt") from failure
 
 
 def open_volume(path: Path) -> tuple[zarr.Group, dict, str]:

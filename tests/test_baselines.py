@@ -17,7 +17,7 @@ from training.run_folder import RunFolder
 
 RNG = np.random.default_rng(0)
 HAS_CSBDEEP = train_baseline.importable("csbdeep")
-needs_csbdeep = pytest.mark.skipif(not HAS_CSBDEEP, reason="csbdeep is not installed (requirements-baselines.txt)")
+needs_csbdeep = pytest.mark.skipif(not HAS_CSBDEEP, reason="csbdeep is not installed (requirements/baselines.txt)")
 
 
 def images(*shape):

@@ -29,8 +29,8 @@ def test_the_page_runs_as_it_stands(tmp_path):
 
 
 def test_the_notebook_runs_from_any_folder(tmp_path, monkeypatch):
-    nbclient = pytest.importorskip("nbclient", reason="nbclient is not installed (requirements-dev.txt)")
-    pytest.importorskip("ipykernel", reason="ipykernel is not installed (requirements-dev.txt)")
+    nbclient = pytest.importorskip("nbclient", reason="nbclient is not installed (requirements/dev.txt)")
+    pytest.importorskip("ipykernel", reason="ipykernel is not installed (requirements/dev.txt)")
     for name, value in {"REPOSITORY": str(ROOT), "ITERATIONS": "2", "CUDA_VISIBLE_DEVICES": ""}.items():
         monkeypatch.setenv(name, value)
     notebook = read_notebook()
@@ -52,7 +52,7 @@ def test_the_notebook_is_stored_as_it_ran_and_small():
 
 def read_notebook():
     """docs/quickstart.ipynb as nbformat reads it."""
-    nbformat = pytest.importorskip("nbformat", reason="nbformat is not installed (requirements-dev.txt)")
+    nbformat = pytest.importorskip("nbformat", reason="nbformat is not installed (requirements/dev.txt)")
     return nbformat.read(ROOT / "docs/quickstart.ipynb", as_version=4)
 
 

@@ -279,6 +279,7 @@ def browser(tmp_path):
     for flag in "headless no-sandbox disable-gpu no-first-run disable-background-networking disable-sync".split():
         options.add_argument(f"--{flag}")
     options.add_argument("--disable-component-update")
+    options.add_argument("--disable-dev-shm-usage")  # a container's /dev/shm is small
     options.add_argument("--window-size=1000,900")
     options.add_argument(f"--user-data-dir={tmp_path / 'profile'}")
     options.set_capability("goog:loggingPrefs", {"performance": "ALL"})

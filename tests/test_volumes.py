@@ -17,8 +17,8 @@ from restoring.apply import Applier
 from restoring.generator_file import Metadata, load_generator, save_generator
 from restoring.normalization import PercentileNormalization
 
-zarr = pytest.importorskip("zarr", reason="requirements-large.txt is not installed")
-distributed = pytest.importorskip("distributed", reason="requirements-large.txt is not installed")
+zarr = pytest.importorskip("zarr", reason="requirements/large.txt is not installed")
+distributed = pytest.importorskip("distributed", reason="requirements/large.txt is not installed")
 RNG = np.random.default_rng(0)
 SCALE = [{"type": "scale", "scale": [2.0, 0.5, 0.1, 0.1]}]
 
