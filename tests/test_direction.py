@@ -15,7 +15,7 @@ from common.errors import InputError
 from data_utils import SAMPLE_DIR, load_tasks
 from restoring.generator_file import read_metadata
 from training.direction import measure
-from training.loop import direction
+from training import direction
 from training.loop import run as launch
 
 ROOT = Path(__file__).resolve().parents[1]
