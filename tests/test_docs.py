@@ -16,6 +16,7 @@ PICTURES = 3  # in docs/quickstart.ipynb
 SUFFIXES = (".py", ".h5", ".npy", ".csv", ".json")
 
 
+@pytest.mark.slow
 def test_the_page_runs_as_it_stands(tmp_path):
     page = (ROOT / "docs/from_your_microscope.md").read_text(encoding="utf-8")
     script = "set -e\n" + "\n".join(re.findall(r"```bash\n(.*?)```", page, re.DOTALL))
@@ -28,6 +29,7 @@ def test_the_page_runs_as_it_stands(tmp_path):
     assert len(list((tmp_path / "checked").glob("*_check.tif"))) == 10
 
 
+@pytest.mark.slow
 def test_the_notebook_runs_from_any_folder(tmp_path, monkeypatch):
     nbclient = pytest.importorskip("nbclient", reason="nbclient is not installed (requirements/dev.txt)")
     pytest.importorskip("ipykernel", reason="ipykernel is not installed (requirements/dev.txt)")

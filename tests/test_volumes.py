@@ -133,6 +133,7 @@ def test_restored_blocks_that_are_not_finite_are_named(tmp_path, small_blocks):
     assert not (tmp_path / "out.zarr").exists() and not os.listdir(tmp_path / "out.zarr.partial/done")
 
 
+@pytest.mark.slow
 def test_a_worker_that_is_killed_half_way_loses_nothing(tmp_path, generator):
     """Real processes and real blocks; one of two workers gets SIGKILL once a block is done."""
     values = RNG.gamma(2, 100, (1, 30, 80, 80)).astype(np.uint16)
