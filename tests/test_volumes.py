@@ -108,6 +108,12 @@ def test_what_is_done_is_kept_and_the_rest_is_done(tmp_path, generator, small_bl
     assert not done & set(restored) and zarr.open_group(tmp_path / "out.zarr")["0"][:].all()
 
 
+def test_the_process_of_this_machine_leaves_nothing_in_the_temporary_folder(tmp_path, generator, temporary_folder):
+    source = write_volume(tmp_path / "in.zarr", RNG.gamma(2, 100, (1, 1, 80, 80)).astype(np.uint16))
+    assert run(generator, source, tmp_path / "out.zarr") == 0
+    assert zarr.open_group(tmp_path / "out.zarr")["0"][:].all() and not list(temporary_folder.iterdir())
+
+
 def test_a_worker_that_is_killed_half_way_loses_nothing(tmp_path, generator):
     """Real processes and real blocks; one of two workers gets SIGKILL once a block is done."""
     values = RNG.gamma(2, 100, (1, 30, 80, 80)).astype(np.uint16)
