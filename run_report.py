@@ -74,7 +74,7 @@ def save_latest(
 def write_report(folder: str | Path) -> Path:
     """Write report.html into a run folder from the files that lie there; gives its path. Raises InputError."""
     folder = Path(folder)
-    record, rows, done = read_args(folder), read_log(folder / "log.csv"), iterations_done(folder)
+    record, rows, done = read_args(folder), read_log(folder / "log.csv"), RunFolder(folder).iterations_done()
     scores, panels = read_latest(folder / "samples" / "latest.npz")
     fields = {
         "title": html.escape(folder.resolve().name),
@@ -97,12 +97,6 @@ def read_log(path: Path) -> list[dict[str, str]]:
         return []
     with open(path, newline="") as file:
         return list(csv.DictReader(file))
-
-
-def iterations_done(folder: Path) -> int:
-    """Finished iterations, by the last checkpoint: a training that is stopped saves, but does not evaluate."""
-    checkpoints = RunFolder(folder).checkpoints()
-    return int(checkpoints[-1].stem) if checkpoints else 0
 
 
 def read_latest(path: Path) -> tuple[dict[str, dict], dict[str, dict[str, np.ndarray]]]:

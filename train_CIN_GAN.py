@@ -65,7 +65,7 @@ def main(args: argparse.Namespace) -> int:
     args.no_rotate = choose_no_rotate(args, recipe, run, tasks)
     patch = launch.choose_patch(tasks, recipe.cin_patch, recipe)
     check_patch(patch, recipe)
-    strategy = launch.start_devices(args, f"recipe {args.recipe}", patch, recipe.gflop[0])
+    strategy = launch.start_devices(args, run, f"recipe {args.recipe}", patch, recipe.gflop[0])
     import gans
     from run_evaluation import Evaluator
 

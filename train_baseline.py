@@ -97,8 +97,9 @@ def importable(name: str) -> bool:
 
 def train_task(args: argparse.Namespace, baseline: Baseline, task: Task, run: RunFolder, given: list[str]) -> int:
     """Train the network of one task; returns the exit code."""
+    launch.keep_earlier_choices(args, run)
     patch = launch.choose_patch([task], baseline.patch, baseline)
-    strategy = launch.start_devices(args, baseline.name, patch, baseline.gflop, most_gpus=1)
+    strategy = launch.start_devices(args, run, baseline.name, patch, baseline.gflop, most_gpus=1)
     import keras
 
     import baselines

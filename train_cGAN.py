@@ -48,7 +48,7 @@ def main(args: argparse.Namespace) -> int:
     names = [task.name for task in tasks]
     check_cin_generator(args, names)
     patch = launch.choose_patch(tasks, recipe.patch, recipe)
-    strategy = launch.start_devices(args, f"recipe {args.recipe}", patch, recipe.gflop[1])
+    strategy = launch.start_devices(args, run, f"recipe {args.recipe}", patch, recipe.gflop[1])
     import gans
     from run_evaluation import Evaluator
 

@@ -16,6 +16,7 @@ import reproduce_tables
 import table_jobs
 import train_cGAN
 from generator_files import save_generator
+from run_folder import RunFolder
 from table_rows import JOBS
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -157,11 +158,11 @@ def test_a_flag_in_vain_is_noted_and_one_that_acts_is_not(command, flag, vain, a
 
 
 @pytest.mark.parametrize(("devices", "noted"), [("the CPU", True), ("1 GPU", False)])
-def test_deterministic_is_in_vain_on_a_cpu(devices, noted, monkeypatch, capsys):
+def test_deterministic_is_in_vain_on_a_cpu(devices, noted, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(launch, "start_tensorflow", lambda *received, **named: (tf.distribute.get_strategy(), devices))
     monkeypatch.setattr(tf.config.experimental, "enable_op_determinism", lambda: None)
     args = arguments.complete(train_cGAN.make_parser().parse_args(["--deterministic", "--recipe=tuned"]))
-    launch.start_devices(args, "recipe tuned", (32, 32), 1.0)
+    launch.start_devices(args, RunFolder(tmp_path), "recipe tuned", (32, 32), 1.0)
     assert ("note: --deterministic has no effect: " in capsys.readouterr().out) == noted
 
 
