@@ -88,15 +88,21 @@ def start_tensorflow(
         strategy = cluster.make_strategy(count) if several else None
         # The first operation starts the device libraries, which have their say.
         tf.zeros(1)
-    devices = "the CPU" if not count else "1 GPU" if count == 1 else f"{count} GPUs"
-    if num_gpu and count < num_gpu:
-        reason = f"visible are {len(gpus)}" if count == len(gpus) else f"this method uses {count} at most"
-        print(f"note: --num_gpu={num_gpu}, but {reason}; using {devices}")
+    devices = _describe(num_gpu, len(gpus), count)
     if several:
         return strategy, cluster.describe(strategy, devices)
     if count > 1:
         return tf.distribute.MirroredStrategy([f"GPU:{i}" for i in range(count)]), devices
     return tf.distribute.get_strategy(), devices
+
+
+def _describe(wished, visible, used):
+    """The devices in words; it is said where they are fewer GPUs than wished for."""
+    devices = "the CPU" if not used else "1 GPU" if used == 1 else f"{used} GPUs"
+    if wished and used < wished:
+        reason = f"visible are {visible}" if used == visible else f"this method uses {used} at most"
+        print(f"note: --num_gpu={wished}, but {reason}; using {devices}")
+    return devices
 
 
 def _use(gpus):

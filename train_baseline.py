@@ -42,7 +42,6 @@ def main(args: argparse.Namespace) -> int:
     baseline = BASELINES[args.method]
     check(args)
     given = arguments.given(args, make_parser())
-    arguments.tell_idle("train_baseline", args)
     args.batch_size = args.batch_size or baseline.batch_size
     tasks = launch.load_tasks(args)
     if args.method != "cyclegan":
@@ -67,7 +66,8 @@ def main(args: argparse.Namespace) -> int:
 
 
 def check(args: argparse.Namespace) -> None:
-    """Raise InputError where arguments, method and machine do not fit."""
+    """Say which flags have no effect; raise InputError where arguments, method and machine do not fit."""
+    arguments.tell_idle("train_baseline", args)
     if args.augment and args.method != "care":
         raise InputError("--augment is for --method=care; the others crop and flip as published")
     if args.precision == "float16":

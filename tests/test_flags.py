@@ -2,7 +2,9 @@
 
 import importlib.util
 import json
+import os
 import shlex
+import subprocess
 import sys
 from pathlib import Path
 
@@ -155,6 +157,27 @@ def test_a_flag_in_vain_is_noted_and_one_that_acts_is_not(command, flag, vain, a
             script.main(script.make_parser().parse_args(shlex.split(text)))
         name = flag.split("=")[0]
         assert (f"note: {name} has no effect: " in capsys.readouterr().out) == noted, text
+
+
+# Each takes a tenth of a second or more to import; without them every command answers in less than 0.4 s.
+SLOW_TO_IMPORT = ("tensorflow", "keras", "scipy.stats", "scipy.ndimage", "skimage", "matplotlib")
+
+
+@pytest.mark.parametrize(("flag", "code"), [("--help", 0), ("--no_such_flag", 2)])
+@pytest.mark.parametrize("command", [name for name in ALWAYS if not name.startswith("illustrations")])
+def test_help_and_mistakes_are_answered_before_anything_slow_is_imported(command, flag, code, tmp_path):
+    program = (
+        "import runpy, sys\n"
+        "sys.argv, slow = sys.argv[1:3], sys.argv[3:]\n"
+        "try: runpy.run_path(sys.argv[0], run_name='__main__')\n"
+        f"except SystemExit as end: assert end.code == {code}\n"
+        "assert not [name for name in slow if name in sys.modules], sorted(sys.modules)"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    words = [sys.executable, "-c", program, f"{ROOT / command}.py", flag, *SLOW_TO_IMPORT]
+    done = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert (f"python {command}.py" in done.stdout) == (flag == "--help")
 
 
 @pytest.mark.parametrize(("devices", "noted"), [("the CPU", True), ("1 GPU", False)])
