@@ -2,14 +2,13 @@
 #
 #   docker build -t microscopygan .
 #   docker run --rm --gpus all --user $(id -u):$(id -g) -v "$PWD":/images microscopygan \
-#       train_cGAN.py --recipe=tuned --data_dir=my_data --num_iters=3000
+#       train_cGAN.py --recipe=tuned --data_dir=my_data --num_iters=2100
 FROM tensorflow/tensorflow:2.19.0-gpu
 
 WORKDIR /microscopygan
-COPY requirements*.txt ./
+COPY . .
 # The image's TensorFlow stays: it is the one that fits its CUDA.
 RUN python3 -m pip install --no-cache-dir "tensorflow==2.19.0" -r requirements.txt
-COPY . .
 
 # Results and Keras' cache of VGG16's filters appear in the folder that is mounted.
 ENV KERAS_HOME=/images/.keras PYTHONDONTWRITEBYTECODE=1

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from errors import InputError
+from common.errors import InputError
 
 SCRIPT_DIR = Path(__file__).resolve().parent
 SAMPLE_DIR = SCRIPT_DIR / "data"

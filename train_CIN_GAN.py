@@ -1,7 +1,7 @@
 """Train CIN-GAN: learn, unpaired, to make microscope defects from few images.
 
     python train_CIN_GAN.py --batch_size=100 --num_iters=3000 --num_gpu=2        as published
-    python train_CIN_GAN.py --recipe=tuned --images_limit=10 --num_iters=600     for few images, on a CPU
+    python train_CIN_GAN.py --recipe=tuned --images_limit=10 --num_iters=1000    for few images, on a CPU
 
 Results appear in CIN-GAN_results/ (below --dir): generator.h5, critic.h5, log.csv, samples/, checkpoints/.
 All layers are shared by the defect types but the conditional instance normalisation ones. An iteration is one
@@ -12,23 +12,24 @@ from __future__ import annotations
 
 import argparse
 
-import arguments
-import launch
-from batches import Sampling, UnpairedBatches
+from common import command_line
+from common.errors import InputError, run_script
 from data_utils import Task
-from errors import InputError, run_script
-from generator_files import Metadata
-from normalization import FixedNormalization, fit_cin
+from methods.batches import Sampling, UnpairedBatches
 from recipes import N_CRITIC, RECIPES, Recipe
-from run_folder import RunFolder
+from restoring.generator_file import Metadata
+from restoring.normalization import FixedNormalization, fit_cin
+from training import options
+from training import run as launch
+from training.run_folder import RunFolder
 
 
 def make_parser() -> argparse.ArgumentParser:
     """The script's arguments."""
-    parser = arguments.recipe_parser(__doc__)
+    parser = options.recipe_parser(__doc__)
     per_recipe = ", ".join(f"{name}: {count}" for name, count in N_CRITIC.items())
     parser.add_argument(
-        "--n_critic", type=arguments.integer(1), help=f"critic updates an iteration (default: {per_recipe})"
+        "--n_critic", type=command_line.integer(1), help=f"critic updates an iteration (default: {per_recipe})"
     )
     return parser
 
@@ -46,7 +47,7 @@ def check_patch(patch: tuple[int, int], recipe: Recipe) -> None:
 def choose_no_rotate(args: argparse.Namespace, recipe: Recipe, run: RunFolder, tasks: list[Task]) -> list[str]:
     """Names of the tasks that are never turned: in recipe `paper` all, as released."""
     if recipe.cin_rotate:
-        return args.no_rotate
+        return launch.choose_no_rotate(args, run, tasks, unpaired=True)
     if args.resume and run.read_state().get("no_rotate") == []:
         print("note: this run was started by an earlier version, which turned its images; it goes on like that")
         return []
@@ -56,9 +57,9 @@ def choose_no_rotate(args: argparse.Namespace, recipe: Recipe, run: RunFolder, t
 def main(args: argparse.Namespace) -> int:
     """Train with parsed arguments; returns the exit code."""
     recipe = RECIPES[args.recipe]
-    given = arguments.given(args, make_parser())
-    arguments.tell_idle("train_CIN_GAN", args)
-    args = arguments.complete(args)
+    given = options.given(args, make_parser())
+    options.tell_idle("train_CIN_GAN", args)
+    args = options.complete(args)
     args.n_critic = args.n_critic or N_CRITIC[args.recipe]
     run = launch.open_run(args, "CIN-GAN_results")
     tasks = launch.load_tasks(args)
@@ -66,8 +67,8 @@ def main(args: argparse.Namespace) -> int:
     patch = launch.choose_patch(tasks, recipe.cin_patch, recipe)
     check_patch(patch, recipe)
     strategy = launch.start_devices(args, run, f"recipe {args.recipe}", patch, recipe.gflop[0])
-    import gans
-    from run_evaluation import Evaluator
+    from methods import gans
+    from training.evaluation import Evaluator
 
     normalization = fit_cin(args.recipe, tasks)
     sampling = Sampling(args.batch_size, patch, args.seed, args.no_rotate, recipe.mirror)

@@ -1,6 +1,6 @@
 """Train a method that the paper compares with, one network per task, on the same data and split as ours.
 
-    python train_baseline.py --method=care --images_limit=10 --num_iters=800         (requirements-baselines.txt)
+    python train_baseline.py --method=care --images_limit=10 --num_iters=800         (requirements/baselines.txt)
     python train_baseline.py --method=deblurgan --images_limit=10 --num_iters=3000
     python train_baseline.py --method=cyclegan --images_limit=10 --num_iters=3000    unpaired
 
@@ -16,24 +16,24 @@ import copy
 import importlib.util
 from collections.abc import Callable
 
-import arguments
-import cluster
-import launch
+from common import command_line
+from common.errors import InputError, run_script
 from data_utils import Task
-from errors import InputError, run_script
-from generator_files import Metadata
-from normalization import Normalization, OwnPercentileNormalization, fit_cgan, fit_cin
 from recipes import BASELINES, Baseline
-from run_folder import RunFolder
+from restoring.generator_file import Metadata
+from restoring.normalization import Normalization, fit_cgan, fit_cin, fit_own_percentiles
+from training import cluster, options
+from training import run as launch
+from training.run_folder import RunFolder
 
 
 def make_parser() -> argparse.ArgumentParser:
     """The script's arguments."""
-    parser = arguments.training_parser(__doc__, BASELINES)
+    parser = options.training_parser(__doc__, BASELINES)
     add = parser.add_argument
     add("--method", choices=list(BASELINES), required=True, help="the method to train")
     add("--augment", action="store_true", help="care: our random crops, flips, turns and averaged weights")
-    add("--n_critic", type=arguments.integer(1), default=5, help="deblurgan: critic updates an iteration")
+    add("--n_critic", type=command_line.integer(1), default=5, help="deblurgan: critic updates an iteration")
     return parser
 
 
@@ -41,15 +41,14 @@ def main(args: argparse.Namespace) -> int:
     """Train every task with parsed arguments; returns the exit code."""
     baseline = BASELINES[args.method]
     check(args)
-    given = arguments.given(args, make_parser())
+    given = options.given(args, make_parser())
+    options.tell_idle("train_baseline", args)
     args.batch_size = args.batch_size or baseline.batch_size
     tasks = launch.load_tasks(args)
     if args.method != "cyclegan":
         launch.tell_of_unlike_pairs(tasks)
     runs = [RunFolder(args.dir / baseline.folder / task.name, args.keep_checkpoints) for task in tasks]
     resumes, overwrites = plan_starts(args, runs)
-    if args.method != "care":
-        args.no_rotate = [task.name for task in tasks]
     if args.max_seconds:
         args.max_seconds /= len(tasks)
     for task, run, resume, overwrite in zip(tasks, runs, resumes, overwrites, strict=True):
@@ -66,8 +65,7 @@ def main(args: argparse.Namespace) -> int:
 
 
 def check(args: argparse.Namespace) -> None:
-    """Say which flags have no effect; raise InputError where arguments, method and machine do not fit."""
-    arguments.tell_idle("train_baseline", args)
+    """Raise InputError where arguments, method and machine do not fit."""
     if args.augment and args.method != "care":
         raise InputError("--augment is for --method=care; the others crop and flip as published")
     if args.precision == "float16":
@@ -75,7 +73,7 @@ def check(args: argparse.Namespace) -> None:
     if cluster.is_asked_for():
         raise InputError("a baseline is trained by one process; unset TF_CONFIG, or choose --tasks for each machine")
     if args.method == "care" and not importable("csbdeep"):
-        raise InputError("--method=care needs csbdeep; pip install -r requirements-baselines.txt")
+        raise InputError("--method=care needs csbdeep; pip install -r requirements/baselines.txt")
 
 
 def plan_starts(args: argparse.Namespace, runs: list[RunFolder]) -> tuple[list[bool], list[bool]]:
@@ -97,13 +95,15 @@ def importable(name: str) -> bool:
 
 def train_task(args: argparse.Namespace, baseline: Baseline, task: Task, run: RunFolder, given: list[str]) -> int:
     """Train the network of one task; returns the exit code."""
-    launch.keep_earlier_choices(args, run)
+    # Only CARE, augmented or averaged, turns images.
+    turning = args.method == "care"
+    args.no_rotate = launch.choose_no_rotate(args, run, [task], unpaired=False) if turning else [task.name]
     patch = launch.choose_patch([task], baseline.patch, baseline)
     strategy = launch.start_devices(args, run, baseline.name, patch, baseline.gflop, most_gpus=1)
     import keras
 
-    import baselines
-    from run_evaluation import Evaluator
+    from methods import baselines
+    from training.evaluation import Evaluator
 
     normalization = fit_normalization(args, task)
     with strategy.scope():
@@ -120,7 +120,7 @@ def train_task(args: argparse.Namespace, baseline: Baseline, task: Task, run: Ru
 def fit_normalization(args: argparse.Namespace, task: Task) -> Normalization:
     """What each method normalises by: percentiles of each image, or the range of the training images."""
     if args.method == "care":
-        return OwnPercentileNormalization([task.name])
+        return fit_own_percentiles(task)
     return fit_cin("paper", [task]) if args.method == "cyclegan" else fit_cgan("paper", [task])
 
 
@@ -128,9 +128,9 @@ def make_batches(
     args: argparse.Namespace, task: Task, normalization: Normalization, patch: tuple[int, int]
 ) -> Callable[[int], dict]:
     """Each method's batches; CycleGAN's x and y are drawn independently, so that no pairing leaks in."""
-    import baseline_batches
-    from baselines import POOL_SIZE
-    from batches import PairBatches, Sampling
+    from methods import baseline_batches
+    from methods.baselines import POOL_SIZE
+    from methods.batches import PairBatches, Sampling
 
     sampling = Sampling(args.batch_size, patch, args.seed, args.no_rotate, mirror=True)
     if args.method == "cyclegan":

@@ -3,7 +3,7 @@
     python train_cGAN.py --batch_size=100 --num_iters=3000 --num_gpu=2 --images_limit=50        as published
     python train_cGAN.py --cin_augment=True --alpha=0.3 \\
         --cin_generator_path=CIN-GAN_results/generator.h5 --images_limit=50                     with CIN-GAN's pairs
-    python train_cGAN.py --recipe=tuned --images_limit=10 --num_iters=800                       ten pairs, on a CPU
+    python train_cGAN.py --recipe=tuned --images_limit=10 --num_iters=2100                      ten pairs, on a CPU
 
 Results appear in Microscopy_cGAN_results/ or, with --cin_augment=True, in Microscopy_cGAN_results_CIN_augm/ (below
 --dir): generator.h5, discriminator.h5 (recipe paper), log.csv, samples/, checkpoints/. Restore your images with
@@ -15,22 +15,23 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-import arguments
-import launch
-from batches import PairBatches, Sampling
+from common import command_line
+from common.errors import InputError, run_script
 from data_utils import Task
-from errors import InputError, run_script
-from generator_files import Metadata, read_metadata
-from normalization import fit_cgan
+from methods.batches import PairBatches, Sampling
 from recipes import RECIPES
+from restoring.generator_file import Metadata, read_metadata
+from restoring.normalization import fit_cgan
+from training import options
+from training import run as launch
 
 
 def make_parser() -> argparse.ArgumentParser:
     """The script's arguments."""
-    parser = arguments.recipe_parser(__doc__)
+    parser = options.recipe_parser(__doc__)
     add = parser.add_argument
-    add("--cin_augment", type=arguments.boolean, default=False, help="True: add pairs that CIN-GAN generates")
-    add("--alpha", type=arguments.share, default=0.3, help="expected share of generated samples; 1: no real pairs")
+    add("--cin_augment", type=command_line.boolean, default=False, help="True: add pairs that CIN-GAN generates")
+    add("--alpha", type=command_line.share, default=0.3, help="expected share of generated samples; 1: no real pairs")
     add("--cin_generator_path", type=Path, help="generator.h5 of train_CIN_GAN.py")
     return parser
 
@@ -38,19 +39,20 @@ def make_parser() -> argparse.ArgumentParser:
 def main(args: argparse.Namespace) -> int:
     """Train with parsed arguments; returns the exit code."""
     recipe = RECIPES[args.recipe]
-    given = arguments.given(args, make_parser())
-    arguments.tell_idle("train_cGAN", args)
-    args = arguments.complete(args)
+    given = options.given(args, make_parser())
+    options.tell_idle("train_cGAN", args)
+    args = options.complete(args)
     run = launch.open_run(args, "Microscopy_cGAN_results" + ("_CIN_augm" if args.cin_augment else ""))
     tasks = launch.load_tasks(args)
     if not (args.cin_augment and args.alpha == 1.0):
         launch.tell_of_unlike_pairs(tasks)
     names = [task.name for task in tasks]
     check_cin_generator(args, names)
+    args.no_rotate = launch.choose_no_rotate(args, run, tasks, args.cin_augment, args.recipe == "paper")
     patch = launch.choose_patch(tasks, recipe.patch, recipe)
     strategy = launch.start_devices(args, run, f"recipe {args.recipe}", patch, recipe.gflop[1])
-    import gans
-    from run_evaluation import Evaluator
+    from methods import gans
+    from training.evaluation import Evaluator
 
     variety = recipe.mirror, recipe.intensity, recipe.mixup_after
     sampling = Sampling(args.batch_size, patch, args.seed, args.no_rotate, *variety)
@@ -67,12 +69,12 @@ def make_batches(args: argparse.Namespace, tasks: list[Task], sampling: Sampling
     """Batches of real pairs and, with --cin_augment, of CIN-GAN's, each normalised as it needs."""
     if not args.cin_augment:
         return PairBatches(tasks, fit_cgan(args.recipe, tasks), sampling)
-    from generated_pairs import generate_pairs
+    from training.generated_pairs import generate_pairs
 
-    generated = generate_pairs(args.cin_generator_path, tasks, args.seed)
+    generated, scales = generate_pairs(args.cin_generator_path, tasks, args.seed, sampling.patch)
     of_generated = fit_cgan(args.recipe, tasks, generated)
     normalization = of_generated if args.alpha == 1.0 else fit_cgan(args.recipe, tasks)
-    return PairBatches(tasks, normalization, sampling, generated, args.alpha, of_generated)
+    return PairBatches(tasks, normalization, sampling, generated, args.alpha, of_generated, scales)
 
 
 def check_cin_generator(args: argparse.Namespace, names: list[str]) -> None:

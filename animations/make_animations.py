@@ -9,18 +9,15 @@ other, each image in the range that is written above it. Both are gray, loop, an
 folder are of the two commands above, on the shipped sample.
 """
 
-import sys
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from arguments import OneLineParser
-from errors import InputError, run_script
-from run_folder import written_whole
-from run_report import compare, read_latest
+from common.command_line import OneLineParser
+from common.errors import InputError, run_script
+from common.files import written_whole
+from training.report import compare, read_latest
 
 LARGEST = 400_000  # bytes
 GRAYS = 64  # one of them is left for what does not change between frames

@@ -1,25 +1,22 @@
-"""Train recipe `tuned` or `paper` with one of its ingredients removed, or `tuned` with an adversarial term.
+"""Train a method with one of its ingredients removed, or recipe `tuned` with an adversarial term.
 
-    python benchmarks/ablation.py --without=ssim --recipe=tuned --images_limit=10 --num_iters=2100
-    python benchmarks/ablation.py --adversarial=0.003 --recipe=tuned --images_limit=10 --num_iters=1541
-    python benchmarks/ablation.py --without=dropout --recipe=paper --images_limit=10 --num_iters=100 --batch_size=4
+    python -m benchmarks ablation --without=ssim --recipe=tuned --images_limit=10 --num_iters=2100
+    python -m benchmarks ablation --adversarial=0.003 --recipe=tuned --images_limit=10 --num_iters=1541
+    python -m benchmarks ablation --without=dropout --recipe=paper --images_limit=10 --num_iters=100 --batch_size=4
+    python -m benchmarks ablation --without=filters --method=cyclegan --images_limit=10 --num_iters=3000
 
-All other arguments are those of train_cGAN.py. Recipe tuned's are run and scored by benchmarks/quality.py
---part=ablation (mixup, which begins later, by --part=length), recipe paper's by benchmarks/paper_recipe.py.
+All other flags are those of train_cGAN.py, or of train_baseline.py for a CycleGAN with a quarter of its filters, which
+a CPU can take to its end. `quality` and `paper_recipe` run and score them. No other benchmark changes modules.
 """
 
-import argparse
-import sys
 from functools import partial
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import recipes
+import train_baseline
 import train_cGAN
-from errors import InputError, run_script
+from common.errors import InputError
 
-# What replaces a field of the recipe; terms of the objective are removed by their own names.
+# What replaces a field of recipe `tuned`; terms of its objective are removed by their own names.
 RECIPE = {
     "averaged weights": {"average_decay": None},
     "flips": {"mirror": False},
@@ -30,19 +27,25 @@ TERMS = ("ssim", "psnr")
 NETWORK = ("leaky", "width", "skips")
 # Recipe paper: the output (input + tanh) / 2, the normalisation of the generator's features, its dropout.
 PAPER = ("halved output", "instance normalization", "dropout")
+CYCLEGAN = ("filters",)
+INGREDIENTS = (*RECIPE, *TERMS, *NETWORK, *PAPER, *CYCLEGAN)
 
 
-def remove(ingredient):
-    """Change the recipe in this process."""
-    import gans
+def change(ingredient, adversarial=0.0):
+    """Change the method in this process: remove an ingredient, or add the adversarial term and its discriminator."""
     import models
+    from methods import baselines, gans
 
     if ingredient in RECIPE:
         recipes.RECIPES["tuned"] = recipes.RECIPES["tuned"]._replace(**RECIPE[ingredient])
-    elif ingredient in TERMS:
-        gans.CGAN_WEIGHTS["tuned"] = {**gans.CGAN_WEIGHTS["tuned"], ingredient: 0.0}
+    elif ingredient in TERMS or adversarial:
+        term = {"adversarial": adversarial} if adversarial else {ingredient: 0.0}
+        gans.CGAN_WEIGHTS["tuned"] = {**gans.CGAN_WEIGHTS["tuned"], **term}
     elif ingredient in PAPER:
         models.paper_generator = paper_without(ingredient)
+    elif ingredient in CYCLEGAN:
+        baselines.cycle_generator = partial(baselines.cycle_generator, 16)
+        models.patch_discriminator = partial(models.patch_discriminator, (16, 32, 64, 128))
     elif ingredient == "width":
         build = models.tuned_generator
         models.tuned_generator = lambda: build((16, 32, 64))
@@ -50,13 +53,6 @@ def remove(ingredient):
         models._convolve = partial(models._convolve, activation="relu")
     else:
         models._unet = without_skips(models._convolve)
-
-
-def add_adversarial(weight):
-    """Give recipe `tuned` a discriminator and its term."""
-    import gans
-
-    gans.CGAN_WEIGHTS["tuned"] = {**gans.CGAN_WEIGHTS["tuned"], "adversarial": weight}
 
 
 def without_skips(convolve):
@@ -92,22 +88,14 @@ def paper_without(ingredient):
     return build
 
 
-def main(argv):
-    parser = argparse.ArgumentParser(add_help=False)
-    change = parser.add_mutually_exclusive_group(required=True)
-    change.add_argument("--without", choices=[*RECIPE, *TERMS, *NETWORK, *PAPER])
-    change.add_argument("--adversarial", type=float, help="weight of the term; a discriminator is trained too")
-    chosen, rest = parser.parse_known_args(argv)
-    args = train_cGAN.make_parser().parse_args(rest)
-    recipe = "paper" if chosen.without in PAPER else "tuned"
-    if args.recipe != recipe:
-        raise InputError(f"this change belongs to --recipe={recipe}, received --recipe={args.recipe}")
-    if chosen.without:
-        remove(chosen.without)
-    else:
-        add_adversarial(chosen.adversarial)
-    return train_cGAN.main(args)
-
-
-if __name__ == "__main__":
-    run_script(main, sys.argv[1:])
+def main(*flags, without: str = "", adversarial: float = 0.0):
+    if bool(without) == bool(adversarial) or without not in ("", *INGREDIENTS):
+        raise InputError(f"expected --adversarial=WEIGHT or one --without of {', '.join(INGREDIENTS)}")
+    script, flag, value = train_cGAN, "recipe", "paper" if without in PAPER else "tuned"
+    if without in CYCLEGAN:
+        script, flag, value = train_baseline, "method", "cyclegan"
+    args = script.make_parser().parse_args(flags)
+    if getattr(args, flag) != value:
+        raise InputError(f"this change belongs to --{flag}={value}, received --{flag}={getattr(args, flag)}")
+    change(without, adversarial)
+    return script.main(args)

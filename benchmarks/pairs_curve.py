@@ -1,50 +1,42 @@
-"""PSNR against the number of training pairs, a panel per task, from the records of benchmarks/quality.py.
+"""PSNR against the number of training pairs, a panel per task, from the records of `quality`.
 
-    python benchmarks/pairs_curve.py --dir=OUT --data_dir=REAL --output=pairs.png
+    python -m benchmarks pairs_curve --dir=OUT --data_dir=REAL --output=pairs.png
 
 --dir holds pairs.json and seeds.json, written by --part=pairs and --part=seeds. The dotted line is the restoration
 without pairs, the gray one the input.
 """
 
-import argparse
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from data_utils import Task, load_tasks
-from errors import run_script
-from metrics import affine_metric
+from benchmarks.measuring import read_tasks
+from common.metrics import affine_metric
 
 LINES = {"tuned": "o-", "tuned + CIN": "s--", "CARE": "^-", "tuned + CIN, pool": "d-."}
 WITHOUT_PAIRS = "tuned, no pairs"
 
 
-def points_of(cells: dict, task: Task) -> tuple[list[int], list[float]]:
+def points_of(cells, task):
     """Numbers of pairs of a task in ascending order, and its mean affine PSNR at each, from {"seed limit": scores}."""
     scores = {}
     for key, of_task in cells.items():
         limit = int(key.split()[1])
         pairs = len(task.train_x) if limit < 0 else min(limit, len(task.train_x))
         scores.setdefault(pairs, []).append(of_task[task.name][0])
-    pairs = sorted(scores)
-    return pairs, [float(np.mean(scores[count])) for count in pairs]
+    return sorted(scores), [float(np.mean(scores[count])) for count in sorted(scores)]
 
 
-def draw_task(axes: Axes, task: Task, pairs: dict, seeds: dict) -> None:
+def draw_task(axes, task, pairs, seeds):
     """Draw the lines of one task; `pairs` and `seeds` are {label: {"seed limit": {task: scores}}}."""
     for label, style in LINES.items():
         counts, psnr = points_of(pairs[label], task)
         axes.plot(counts, psnr, style, label=label, markersize=4)
     without = np.mean([scores[task.name][0] for scores in seeds[WITHOUT_PAIRS].values()])
-    axes.axhline(without, color="tab:purple", linestyle=":", label="tuned, no pairs")
+    axes.axhline(without, color="tab:purple", linestyle=":", label=WITHOUT_PAIRS)
     inputs = [affine_metric(x, y)["psnr"] for x, y in zip(task.test_x, task.test_y, strict=True)]
     axes.axhline(np.mean(inputs), color="gray", linewidth=1, label="input")
     axes.set_xscale("log")
@@ -55,23 +47,12 @@ def draw_task(axes: Axes, task: Task, pairs: dict, seeds: dict) -> None:
     axes.grid(alpha=0.3)
 
 
-def main(args: argparse.Namespace) -> int:
-    records = [json.loads((args.dir / f"{part}.json").read_text()) for part in ("pairs", "seeds")]
-    tasks, _ = load_tasks(args.data_dir, None, -1, None, 0, 42)
+def main(*, dir: Path, data_dir: Path, output: Path):
+    records = [json.loads((dir / f"{part}.json").read_text()) for part in ("pairs", "seeds")]
+    tasks = read_tasks(data_dir, -1)
     figure = Figure(figsize=(9, 3.1), layout="constrained")
     for axes, task in zip(figure.subplots(1, len(tasks)), tasks, strict=True):
         draw_task(axes, task, *records)
     figure.axes[0].set_ylabel("PSNR (affine), dB")
     figure.axes[-1].legend(fontsize=7, loc="lower right")
-    FigureCanvasAgg(figure)
-    figure.savefig(args.output, dpi=100)
-    print(args.output)
-    return 0
-
-
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--dir", type=Path, required=True, help="folder of quality.py's records")
-    parser.add_argument("--data_dir", type=Path, required=True)
-    parser.add_argument("--output", type=Path, required=True, help=".png to write")
-    run_script(main, parser.parse_args())
+    figure.savefig(output, dpi=100)

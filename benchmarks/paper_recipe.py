@@ -1,32 +1,28 @@
 """What keeps recipe `paper` from restoring well after a short training: its output, its normalisation, its dropout.
 
-    python benchmarks/paper_recipe.py --data_dir=REAL --vgg_weights=vgg16_block1-3_notop.h5 --num_iters=100 --dir=OUT
+    python -m benchmarks paper_recipe --data_dir=REAL --vgg_weights=vgg16_block1-3_notop.h5 --num_iters=100 --dir=OUT
 
 Trains the recipe as published and with one ingredient removed (ablation.py), 10 pairs a task, batch 4, and scores the
 test images twice: with the affine metric, which gives each image a gain and an offset of its own, and with one gain and
 one offset for all images of a task. What lies between them is contrast that drifts from image to image. The first rows
-need no training: the input, and the best that (input + tanh) / 2 can show, whatever its network. Each row is printed
-when it is known; finished trainings are kept. A second table shows where on its curve each generator's tanh works: at
--1 and 1 it passes no gradient on.
+need no training: the input, and the best that (input + tanh) / 2 can show, whatever its network. A second table shows
+where on its curve each generator's tanh works: at -1 and 1 it passes no gradient on. Written: paper_recipe.md and
+.json; the same command goes on where it was stopped.
 """
 
-import argparse
-import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from benchmarks.ablation import PAPER
+from benchmarks.measuring import Record, print_table, read_tasks, train_once
+from common.files import write_text
+from common.metrics import affine_metric, fit_affine
+from restoring.apply import Applier
+from restoring.normalization import fit_cgan
 
-from ablation import PAPER
-from quality import run_once
-
-from data_utils import load_tasks
-from errors import run_script
-from generator_files import load_generator
-from metrics import affine_metric, fit_affine
-from normalization import fit_cgan
-from run_folder import write_text
+SCORES, TANH = "{:.2f}, {:.2f}", "{:.3f}, {:.3f}, {:.0f} %"
 
 
 def best_of_half(task, normalization):
@@ -38,82 +34,52 @@ def best_of_half(task, normalization):
     return images
 
 
-def restore_tests(run, task):
-    """(H, W) images in y's raw units: a run's generator on the test images of a task."""
-    from restore import load_applier
-
-    apply = load_applier(run / "generator.h5")
-    return [apply(image, task.name) for image in task.test_x]
-
-
-def tanh_of_tests(run, task, normalization):
-    """What the generator's tanh gives for the test images of a task: (N, H, W), -1 to 1."""
+def tanh_of_tests(generator, task, normalization):
+    """(mean, deviation, percent beyond 0.999 of the limits) of what the generator's tanh gives for the test images."""
     import keras
 
-    generator, _ = load_generator(run / "generator.h5")
     part = keras.Model(generator.input, generator.layers[-1].input[1])
     x = [normalization.x_scale(task.name, image).normalize(image) for image in task.test_x]
-    return part.predict(np.stack(x)[..., None], batch_size=4, verbose=0)[..., 0]
-
-
-def describe_tanh(values):
-    """'-0.938, 0.108, 15 %': mean, deviation, and how many lie beyond 0.999 of the limits."""
-    return f"{values.mean():.3f}, {values.std():.3f}, {np.mean(np.abs(values) > 0.999):.0%}".replace("%", " %")
+    values = part.predict(np.stack(x)[..., None], batch_size=4, verbose=0)
+    return [float(value) for value in (values.mean(), values.std(), 100 * np.mean(np.abs(values) > 0.999))]
 
 
 def scores(images, task):
-    """(affine PSNR, PSNR with one gain and offset for the whole task) in dB, means over the test images of a task.
-
-    Both take the span of each y's 0.1 to 99.9 percentiles as data range, as `metrics.affine_metric` does.
-    """
-    truths = [np.asarray(y, np.float64) for y in task.test_y]
+    """[affine PSNR, the same with one gain and offset for the whole task] in dB, means over the test images."""
+    truths = np.stack([np.asarray(y, np.float64) for y in task.test_y])
     own = np.mean([affine_metric(image, y)["psnr"] for image, y in zip(images, truths, strict=True)])
-    fitted = fit_affine(np.stack(images), np.stack(truths))
-    spans = [np.subtract(*np.percentile(y, [99.9, 0.1])) for y in truths]
-    errors = [np.mean((f - y) ** 2) / span**2 for f, y, span in zip(fitted, truths, spans, strict=True)]
-    return own, np.mean(-10 * np.log10(errors))
+    errors = np.mean((fit_affine(np.stack(images), truths) - truths) ** 2, axis=(1, 2))
+    spans = np.subtract(*np.percentile(truths, [99.9, 0.1], axis=(1, 2)))
+    return [float(own), float(np.mean(-10 * np.log10(errors / spans**2)))]
 
 
-def train(args, ingredient):
-    """Run folder of the recipe, an ingredient left out or None."""
-    script = ["benchmarks/ablation.py", f"--without={ingredient}"] if ingredient else ["train_cGAN.py"]
-    flags = [f"--num_iters={args.num_iters}", "--batch_size=4", "--images_limit=10", f"--data_dir={args.data_dir}"]
-    words = [*script, "--recipe=paper", f"--vgg_weights={args.vgg_weights}", "--num_gpu=0", *flags]
-    name = (ingredient or "as published").replace(" ", "_")
-    return run_once(words, args.dir / f"{name}_{args.num_iters}", "Microscopy_cGAN_results")
+def measure(ingredient, tasks, normalization, data_dir, num_iters, vgg_weights, dir):
+    """{task: {"scores": [2], "tanh": [3]}} of the recipe, an ingredient left out or None; trained first."""
+    script = ["-m", "benchmarks", "ablation", f"--without={ingredient}"] if ingredient else ["train_cGAN.py"]
+    words = [*script, "--recipe=paper", f"--vgg_weights={vgg_weights}", "--num_gpu=0", f"--num_iters={num_iters}"]
+    words += ["--batch_size=4", "--images_limit=10", f"--data_dir={data_dir}"]
+    folder = dir / f"{ingredient or 'as published'}_{num_iters}".replace(" ", "_")
+    path = train_once(words, folder, "Microscopy_cGAN_results") / "generator.h5"
+    apply, found = Applier.load(path), {}
+    for task in tasks:
+        restored = [apply(x, task.name) for x in task.test_x]
+        found[task.name] = {"scores": scores(restored, task), "tanh": tanh_of_tests(apply.network, task, normalization)}
+    return found
 
 
-def main(args):
-    tasks, _ = load_tasks(args.data_dir, None, 10, None, 0, 42)
-    normalization = fit_cgan("paper", tasks)
-    lines = ["| affine PSNR, with one straight line a task | " + " | ".join(task.name for task in tasks) + " |"]
-    lines.append("|---" * (len(tasks) + 1) + "|")
-    print("\n".join(lines))
-
-    def add(label, restore):
-        cells = [scores(restore(task), task) for task in tasks]
-        lines.append(f"| {label} | " + " | ".join(f"{own:.2f}, {shared:.2f}" for own, shared in cells) + " |")
-        print(lines[-1], flush=True)
-
-    add("input", lambda task: list(task.test_x))
-    add("the best of (input + tanh) / 2", lambda task: best_of_half(task, normalization))
-    second = ["| tanh: mean, deviation, flat | " + " | ".join(task.name for task in tasks) + " |", lines[1]]
+def main(*, data_dir: Path, vgg_weights: str = "imagenet", num_iters: int = 100, dir: Path):
+    tasks = read_tasks(data_dir)
+    normalization, names = fit_cgan("paper", tasks), [task.name for task in tasks]
+    record, second = Record(dir / "paper_recipe.json"), []
+    best = [scores(best_of_half(task, normalization), task) for task in tasks]
+    first = [["input", *(SCORES.format(*scores(list(task.test_x), task)) for task in tasks)]]
+    first.append(["the best of (input + tanh) / 2", *(SCORES.format(*pair) for pair in best)])
     for ingredient in (None, *PAPER):
-        run = train(args, ingredient)
         label = f"without {ingredient}" if ingredient else "as published"
-        add(f"{label}, {args.num_iters} iterations", lambda task, run=run: restore_tests(run, task))
-        cells = [tanh_of_tests(run, task, normalization) for task in tasks]
-        second.append(f"| {label} | " + " | ".join(map(describe_tanh, cells)) + " |")
-    print("\n".join(["", *second]))
-    lines += ["", *second]
-    write_text(args.dir / "paper_recipe.md", "\n".join(lines) + "\n")
-    return 0
-
-
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data_dir", type=Path, required=True)
-    parser.add_argument("--vgg_weights", default="imagenet")
-    parser.add_argument("--num_iters", type=int, default=100)
-    parser.add_argument("--dir", type=Path, required=True, help="folder of the runs and the table")
-    run_script(main, parser.parse_args())
+        trained = partial(measure, ingredient, tasks, normalization, data_dir, num_iters, vgg_weights, dir)
+        found = record.add(label, str(num_iters), trained)
+        first.append([f"{label}, {num_iters} iterations", *(SCORES.format(*found[n]["scores"]) for n in names)])
+        second.append([label, *(TANH.format(*found[n]["tanh"]) for n in names)])
+    text = print_table(["affine PSNR, with one straight line a task", *names], first)
+    text += "\n" + print_table(["tanh: mean, deviation, flat", *names], second)
+    write_text(dir / "paper_recipe.md", text)

@@ -1,53 +1,53 @@
-"""The peer of train_speed.py: both GANs trained as the released code does, on the same networks and losses.
+"""The peer of speed.py: both GANs trained as the released code does, on the same networks and losses.
 
-Images are predicted first; then the discriminator (or critic) is trained by `train_on_batch` on them, and then the
-generator by `train_on_batch` of a combined model in which the discriminator does not learn. Every call is compiled by
-Keras on its own, images travel over the host between them, and the generator's forward pass is computed twice.
+Images are predicted, the discriminator (or critic) is trained on them by `train_on_batch`, then the generator by that
+of a combined model in which the discriminator does not learn. Every call is compiled by Keras on its own, images travel
+over the host between them, and the generator's forward pass is computed twice.
 """
 
 import keras
 import tensorflow as tf
 
-import gans
 import losses
 import models
+from methods import gans
 
 
-class GeneratorTrainer(keras.Model):
-    """Trains a generator through a discriminator that stays as it is; `terms(batch, images)` gives weighted losses."""
+class Trainer(keras.Model):
+    """Trains the variables of one network alone; `loss(batch)` gives what it minimises."""
 
-    def __init__(self, generator, terms):
+    def __init__(self, network, loss, learning_rate):
         super().__init__()
-        self.generator, self.terms = generator, terms
+        self.network, self.loss_of = network, loss
+        self.compile(keras.optimizers.Adam(learning_rate))
 
     def train_step(self, data):
         """Keras' hook."""
+        variables = self.network.trainable_variables
         with tf.GradientTape() as tape:
-            loss = tf.add_n(self.terms(data[0]))
-            scaled = self.optimizer.scale_loss(loss)
-        variables = self.generator.trainable_variables
-        self.optimizer.apply_gradients(zip(tape.gradient(scaled, variables), variables, strict=True))
+            loss = self.optimizer.scale_loss(self.loss_of(data[0]))
+        self.optimizer.apply_gradients(zip(tape.gradient(loss, variables), variables, strict=True))
         return {"loss": loss}
+
+
+def vgg_of(features):
+    """VGG16's layers of gray images, in float32."""
+    return lambda images: [tf.cast(f, tf.float32) for f in features(losses.gray_to_rgb(images), training=False)]
 
 
 def cgan_step(features, batch):
     """A function that trains the cGAN of recipe `paper` once; `batch` holds x and y as NumPy arrays."""
     generator, discriminator = models.paper_generator(), models.patch_discriminator()
-    weights = gans.CGAN_WEIGHTS["paper"]
+    vgg, weights = vgg_of(features), gans.CGAN_WEIGHTS["paper"]
 
-    def vgg(images):
-        return tf.cast(features(losses.gray_to_rgb(images), training=False)[-1], tf.float32)
-
-    def terms(data):
+    def loss(data):
         restored = tf.cast(generator(data["x"], training=True), tf.float32)
-        content = losses.content_loss(vgg(restored), vgg(data["y"]))
+        content = losses.content_loss(vgg(restored)[-1], vgg(data["y"])[-1])
         adversarial = losses.adversarial_loss(discriminator([data["x"], restored], training=True))
-        return [weights["content"] * content, weights["adversarial"] * adversarial]
+        return weights["content"] * content + weights["adversarial"] * adversarial
 
-    combined = GeneratorTrainer(generator, terms)
-    combined.compile(keras.optimizers.Adam(1e-4))
-    loss = keras.losses.BinaryCrossentropy(from_logits=True)
-    discriminator.compile(keras.optimizers.Adam(1e-4), loss=loss)
+    combined = Trainer(generator, loss, 1e-4)
+    discriminator.compile(keras.optimizers.Adam(1e-4), loss=keras.losses.BinaryCrossentropy(from_logits=True))
 
     def step():
         restored = generator.predict_on_batch(batch["x"])
@@ -59,49 +59,27 @@ def cgan_step(features, batch):
     return step
 
 
-class CriticTrainer(keras.Model):
-    """Trains the critic on real and predicted images with the gradient penalty."""
-
-    def __init__(self, critic):
-        super().__init__()
-        self.critic = critic
-
-    def train_step(self, data):
-        """Keras' hook."""
-        x, generated, task, epsilon = (data[0][name] for name in ("x", "generated", "task", "epsilon"))
-
-        def score(images):
-            return self.critic([images, task], training=True)
-
-        with tf.GradientTape() as tape:
-            loss = losses.critic_loss(score(x), score(generated))
-            loss += gans.GP_WEIGHT * losses.gradient_penalty(score, x, generated, epsilon)
-        variables = self.critic.trainable_variables
-        self.optimizer.apply_gradients(zip(tape.gradient(loss, variables), variables, strict=True))
-        return {"loss": loss}
-
-
 def cin_gan_step(features, batch):
     """As `cgan_step`, of CIN-GAN: five critic updates and one of the generator; `batch` is that of `gans.CINGAN`."""
     generator, critic = models.paper_cin_generator(3), models.patch_critic(3)
-    weights = gans.CIN_WEIGHTS["paper"]
+    vgg, weights = vgg_of(features), gans.CIN_WEIGHTS["paper"]
 
-    def vgg(images):
-        return [tf.cast(f, tf.float32) for f in features(losses.gray_to_rgb(images), training=False)]
-
-    def terms(data):
+    def loss(data):
         generated = tf.cast(generator([data["y"], data["task"]], training=True), tf.float32)
         *style, content = vgg(generated)
-        found = {
-            "content": losses.content_loss(content, vgg(data["y"])[-1]),
-            "style": losses.style_loss(style, vgg(data["x"])[:-1]),
-            "wasserstein": losses.wasserstein_loss(critic([generated, data["task"]], training=True)),
-        }
-        return [weights[name] * value for name, value in found.items()]
+        scores = critic([generated, data["task"]], training=True)
+        value = weights["wasserstein"] * losses.wasserstein_loss(scores)
+        value += weights["content"] * losses.content_loss(content, vgg(data["y"])[-1])
+        return value + weights["style"] * losses.style_loss(style, vgg(data["x"])[:-1])
 
-    combined, judge = GeneratorTrainer(generator, terms), CriticTrainer(critic)
-    combined.compile(keras.optimizers.Adam(1e-5))
-    judge.compile(keras.optimizers.Adam(1e-5))
+    def loss_of_critic(data):
+        def score(images):
+            return critic([images, data["task"]], training=True)
+
+        penalty = losses.gradient_penalty(score, data["x"], data["generated"], data["epsilon"])
+        return losses.critic_loss(score(data["x"]), score(data["generated"])) + gans.GP_WEIGHT * penalty
+
+    combined, judge = Trainer(generator, loss, 1e-5), Trainer(critic, loss_of_critic, 1e-5)
 
     def step():
         for update in range(5):

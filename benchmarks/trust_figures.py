@@ -1,41 +1,32 @@
 """Is the uncertainty calibrated, and does the check find planted inventions? On the test images of real pair sets.
 
-    python benchmarks/trust_figures.py --generator_path=generator.h5 --cin_generator_path=CIN_generator.h5 \\
+    python -m benchmarks trust_figures --generator_path=generator.h5 --cin_generator_path=CIN_generator.h5 \\
         --data_dir=REAL --images_limit=10 --output=OUT
 
 Uncertainty: calibrated on the training rows after the first `images_limit`, which neither network has seen, then how
 many errors of the test images lie in their 50, 80 and 95 % intervals, and error against predicted deviation in bins.
 Check: into each restored test image a spot is planted, or a structure is erased (its neighbourhood smoothed away), four
-times each; a score is the largest value of a map around the place, with and without the deed. Maps: the check, the
-plain difference between restored image and input, and the uncertainty. Written: trust.md, calibration.png, roc.png.
+times each; a score is the largest value of a map around the place, before and after. Maps: the check, the plain
+difference between restored image and input, and the uncertainty. Written: trust.md, calibration.png, roc.png.
 """
 
-import argparse
-import sys
 from pathlib import Path
 
-import matplotlib
 import numpy as np
+from matplotlib.figure import Figure
 from scipy.ndimage import gaussian_filter, uniform_filter
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-matplotlib.use("Agg")
-from matplotlib import pyplot as plt
+from benchmarks.measuring import print_table, read_tasks
+from common.errors import InputError
+from common.files import write_text
+from restoring import trust
+from restoring.apply import Applier
+from restoring.trust_maps import CheckMap
 
-import calibrate
-import trust
-from data_utils import load_tasks
-from errors import InputError, run_script
-from generator_files import load_generator, read_metadata
-from inference import Applier
-from restore import load_uncertain
-from run_folder import write_text
-from trust_maps import CheckReport
-
-SIGMA, REACH, PLACES = 2.0, 6, 4  # pixels, pixels, deeds of each kind per image
-DEEDS = ("planted", "erased")
+SIGMA, REACH, PLACES = 2.0, 6, 4  # pixels, pixels, changes of each kind per image
+CHANGES = ("planted", "erased")
 MAPS = ("check", "|restored - input|", "uncertainty")
-BINS = 8
+BINS, PASSES, CHECKED = 8, 4, 12  # points of a curve, passes of the uncertainty, test images for the check
 
 
 def set_aside(folder, name, first, count=16):
@@ -45,63 +36,57 @@ def set_aside(folder, name, first, count=16):
     return (np.asarray(np.load(folder / f"{name}_{k}.npy")[first : first + count], np.float32) for k in "XY")
 
 
-def do(deed, image, row, column):
+def change(kind, image, row, column):
     """A restored image with a spot planted, or what is there smoothed away."""
     spot = np.zeros(image.shape)
     spot[row, column] = 1.0
     spot = gaussian_filter(spot, SIGMA)
     window = spot / spot.max()
-    if deed == "planted":
+    if kind == "planted":
         return image + 0.5 * np.subtract(*np.percentile(image, [99.8, 2])) * window
     smooth = gaussian_filter(image, 3 * SIGMA)
     return image + np.minimum(3 * window, 1) * (smooth - image)
 
 
-def places(image, deed, rng):
-    """Where deeds are done: anywhere, or where there is something to erase."""
+def places(image, kind, rng):
+    """Where an image is changed: anywhere, or where there is something to erase."""
     detail = np.abs(image - gaussian_filter(image, 3 * SIGMA))
     detail[:16], detail[-16:], detail[:, :16], detail[:, -16:] = -1, -1, -1, -1
-    allowed = detail >= (np.quantile(detail[16:-16, 16:-16], 0.98) if deed == "erased" else 0)
+    allowed = detail >= (np.quantile(detail[16:-16, 16:-16], 0.98) if kind == "erased" else 0)
     return rng.permutation(np.argwhere(allowed))[:PLACES]
 
 
 def maps_of(check, restored, x, deviation):
-    """The three maps that may show an invention."""
-    difference = uniform_filter(restored - x, trust.WINDOW)
+    """The three maps that may show an invention, in the order of MAPS."""
     y = check.in_units_of_y(restored, x)
     found = trust.contradiction(x, *trust.made_again(check.apply_cin, y, check.task))
-    return {"check": np.abs(found), "|restored - input|": np.abs(difference), "uncertainty": deviation}
+    return np.abs(found), np.abs(uniform_filter(restored - x, trust.WINDOW)), deviation
 
 
 def planted_scores(check, apply, x_images, deviations, rng):
-    """{deed: {map: (scores without, scores with)}} over all images and places."""
-    scores = {deed: {} for deed in DEEDS}
+    """{kind of change: (maps, places of all images, 2) largest values around a place, before and after}."""
+    scores = {kind: [] for kind in CHANGES}
     for x, deviation in zip(x_images, deviations, strict=True):
         restored = apply(x, check.task)
         before = maps_of(check, restored, x, deviation)
-        for deed in DEEDS:
-            for row, column in places(restored, deed, rng):
-                after = maps_of(check, do(deed, restored, row, column), x, deviation)
+        for kind in CHANGES:
+            for row, column in places(restored, kind, rng):
+                after = maps_of(check, change(kind, restored, row, column), x, deviation)
                 around = (slice(row - REACH, row + REACH + 1), slice(column - REACH, column + REACH + 1))
-                for name in after:
-                    pair = scores[deed].setdefault(name, ([], []))
-                    pair[0].append(before[name][around].max())
-                    pair[1].append(after[name][around].max())
-    return scores
+                scores[kind].append([(b[around].max(), a[around].max()) for b, a in zip(before, after, strict=True)])
+    return {kind: np.array(values).swapaxes(0, 1) for kind, values in scores.items()}
 
 
-def area(without, with_deed):
-    """Area under the ROC curve: how often a place with a deed scores higher than one without."""
-    without, with_deed = np.asarray(without)[:, None], np.asarray(with_deed)[None]
-    return float(np.mean((with_deed > without) + 0.5 * (with_deed == without)))
+def area(scores):
+    """Area under the ROC curve: how often a changed place scores higher than an unchanged one, from (places, 2)."""
+    before, after = scores[:, :1], scores[:, 1]
+    return float(np.mean((after > before) + 0.5 * (after == before)))
 
 
 def draw_calibration(axis, name, error, errors):
     """Root mean square error against predicted deviation, in equally filled bins."""
-    order = np.argsort(error.ravel())
-    groups = np.array_split(order, BINS)
-    predicted = [np.sqrt(np.mean(error.ravel()[g] ** 2)) for g in groups]
-    found = [np.sqrt(np.mean(errors.ravel()[g] ** 2)) for g in groups]
+    groups = np.array_split(np.argsort(error), BINS)
+    predicted, found = ([np.sqrt(np.mean(values[g] ** 2)) for g in groups] for values in (error, errors))
     axis.plot(predicted, found, "o-", label="in bins")
     axis.plot([0, max(predicted)], [0, max(predicted)], "k:", label="as predicted")
     axis.set(title=name, xlabel="predicted deviation", ylabel="root mean square error")
@@ -109,58 +94,34 @@ def draw_calibration(axis, name, error, errors):
 
 
 def draw_roc(axis, name, scores):
-    """ROC curves of all maps, both deeds together."""
-    for kind in scores[DEEDS[0]]:
-        without, with_deed = (np.concatenate([scores[deed][kind][i] for deed in DEEDS]) for i in (0, 1))
-        levels = np.sort(np.concatenate([without, with_deed]))[::-1]
-        rates = [[np.mean(values >= level) for level in levels] for values in (without, with_deed)]
-        axis.plot(*rates, label=f"{kind}, area {area(without, with_deed):.2f}")
+    """ROC curves of all maps, both kinds of change together."""
+    for label, of_map in zip(MAPS, np.concatenate(list(scores.values()), axis=1), strict=True):
+        levels = np.sort(of_map.ravel())[::-1]
+        axis.plot(*(of_map[None] >= levels[:, None, None]).mean(axis=1).T, label=f"{label}, area {area(of_map):.2f}")
     axis.plot([0, 1], [0, 1], "k:")
     axis.set(title=name, xlabel="false alarms", ylabel="found", aspect="equal")
     axis.legend(loc="lower right", fontsize=7)
 
 
-def main(args):
-    apply, dropout = load_uncertain(args.generator_path)
-    metadata, (cin, cin_metadata) = read_metadata(args.generator_path), load_generator(args.cin_generator_path)
-    apply_cin = Applier(lambda inputs, training: cin.predict_on_batch(inputs), cin_metadata)
-    tasks, _ = load_tasks(args.data_dir, None, args.images_limit, None, 0, 42)
-    rng = np.random.default_rng(0)
-    figures = [plt.subplots(1, len(tasks), figsize=(4 * len(tasks), 4.6), layout="constrained") for _ in range(2)]
-    lines = ["| task | in 50 % | in 80 % | in 95 % | " + " | ".join(f"{m}, {d}" for d in DEEDS for m in MAPS) + " |"]
-    lines.append("|---" * (4 + len(MAPS) * len(DEEDS)) + "|")
-    for index, task in enumerate(tasks):
-        x, y = set_aside(args.data_dir, task.name, args.images_limit)
-        calibration = trust.fit_calibration(*calibrate.measure(apply, dropout, x, y, task.name, args.uncertainty))
-        test_x, test_y = (
-            np.stack([np.asarray(i, np.float32) for i in images]) for images in (task.test_x, task.test_y)
-        )
-        deviations, errors = calibrate.measure(apply, dropout, test_x, test_y, task.name, args.uncertainty)
-        covered = calibrate.coverage(calibration, deviations, errors)
-        draw_calibration(figures[0][1][index], task.name, calibration.error(deviations), errors)
-        check = CheckReport(apply_cin, metadata.normalization, task.name)
-        deviations = deviations.reshape(test_x.shape)[: args.limit]
-        scores = planted_scores(check, apply, test_x[: args.limit], deviations, rng)
-        draw_roc(figures[1][1][index], task.name, scores)
-        areas = [f"{area(*scores[deed][kind]):.2f}" for deed in DEEDS for kind in MAPS]
-        shares = [f"{share:.0f} %" for share in covered.values()]
-        lines.append(f"| {task.name} | " + " | ".join(shares + areas) + " |")
-        print(lines[-1], flush=True)
-    args.output.mkdir(parents=True, exist_ok=True)
-    for (figure, _), name in zip(figures, ("calibration", "roc"), strict=True):
-        figure.savefig(args.output / f"{name}.png", dpi=100)
-    write_text(args.output / "trust.md", "\n".join(lines) + "\n")
-    print("\n".join(lines))
-    return 0
-
-
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--generator_path", type=Path, required=True)
-    parser.add_argument("--cin_generator_path", type=Path, required=True)
-    parser.add_argument("--data_dir", type=Path, required=True)
-    parser.add_argument("--images_limit", type=int, default=10)
-    parser.add_argument("--uncertainty", type=int, default=4)
-    parser.add_argument("--limit", type=int, default=12, help="test images for the check")
-    parser.add_argument("--output", type=Path, required=True)
-    run_script(main, parser.parse_args())
+def main(*, generator_path: Path, cin_generator_path: Path, data_dir: Path, images_limit: int = 10, output: Path):
+    apply, apply_cin = Applier.load(generator_path), Applier.load(cin_generator_path)
+    dropout = apply.with_dropout()
+    tasks = read_tasks(data_dir, images_limit)
+    figures = [Figure(figsize=(4 * len(tasks), 4.6), layout="constrained") for _ in range(2)]
+    panels = [figure.subplots(1, len(tasks), squeeze=False)[0] for figure in figures]
+    rng, rows = np.random.default_rng(0), []
+    for task, calibration_panel, roc_panel in zip(tasks, *panels, strict=True):
+        x, y = set_aside(data_dir, task.name, images_limit)
+        calibration = trust.fit_calibration(*trust.measure(apply, dropout, x, y, task.name, PASSES))
+        x, y = (np.stack([np.asarray(i, np.float32) for i in images]) for images in (task.test_x, task.test_y))
+        deviations, errors = trust.measure(apply, dropout, x, y, task.name, PASSES)
+        draw_calibration(calibration_panel, task.name, calibration.error(deviations), errors)
+        check = CheckMap(apply_cin, apply.metadata.normalization, task.name)
+        scores = planted_scores(check, apply, x[:CHECKED], deviations.reshape(x.shape)[:CHECKED], rng)
+        draw_roc(roc_panel, task.name, scores)
+        shares = [f"{share:.0f} %" for share in trust.coverage(calibration, deviations, errors).values()]
+        rows.append([task.name, *shares, *(f"{area(of_map):.2f}" for kind in CHANGES for of_map in scores[kind])])
+    head = ["task", "in 50 %", "in 80 %", "in 95 %", *(f"{name}, {kind}" for kind in CHANGES for name in MAPS)]
+    write_text(output / "trust.md", print_table(head, rows))
+    for figure, name in zip(figures, ("calibration", "roc"), strict=True):
+        figure.savefig(output / f"{name}.png", dpi=100)

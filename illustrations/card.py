@@ -7,7 +7,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch, Rectangle
 
-from run_folder import written_whole
+from common.files import written_whole
 
 WIDTH = 850  # pixels; the width of a README on GitHub
 INK, FAINT, LINE = "#1f2328", "#57606a", "#8c959f"

@@ -7,17 +7,14 @@ pipeline.svg (the two GANs), cin_layer.svg (the formula), losses.svg (terms and 
 (the Keras models of models.py at 128 x 128 pixels). The micrographs in them are those of the shipped sample.
 """
 
-import sys
 from pathlib import Path
 
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from arguments import OneLineParser
+from common.command_line import OneLineParser
+from common.devices import start_tensorflow
+from common.errors import InputError, run_script
 from data_utils import SAMPLE_DIR
-from devices import start_tensorflow
-from errors import InputError, run_script
 from illustrations.card import DATA, DEFECTS, FAINT, INK, NEUTRAL, RESTORES, Card
 from recipes import N_CRITIC
 
@@ -169,7 +166,7 @@ def _feature_maps(card, left, top, text):
 
 def draw_losses():
     """Terms and weights of both GANs and recipes, as gans.py has them."""
-    import gans
+    from methods import gans
 
     card = Card(604)
     card.text(36, 30, "What each network minimizes", 16, INK, bold=True)

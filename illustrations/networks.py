@@ -5,9 +5,9 @@ from itertools import groupby
 import keras
 from keras import layers
 
-import gans
 import models
 from illustrations.card import DATA, DEFECTS, FAINT, INK, NEUTRAL, RESTORES, Card
+from methods import gans
 
 SIDE = 128  # pixels of the image whose shapes are shown
 TASKS = 3

@@ -5,7 +5,7 @@ import tempfile
 import numpy as np
 import pytest
 
-from devices import quiet_libraries, start_tensorflow
+from common.devices import quiet_libraries, start_tensorflow
 
 
 def pytest_configure():

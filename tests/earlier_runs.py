@@ -1,15 +1,7 @@
-"""What earlier_runs.zip was made of: runs of two iterations, with networks and images that are small everywhere.
+"""What earlier_runs.zip holds: runs of two iterations by commit e98cdf5, the last without a version in checkpoints.
 
-git worktree add ../earlier e98cdf5 && cp tests/earlier_runs.py ../earlier/tests/ && cd ../earlier
-PYTHONPATH=. python tests/earlier_runs.py OUTPUT.zip        (e98cdf5: the last commit without a version in the state)
+Networks and images are small everywhere; the same ones are set up here to go on with.
 """
-
-import importlib
-import os
-import sys
-import tempfile
-import zipfile
-from pathlib import Path
 
 import numpy as np
 
@@ -33,31 +25,10 @@ def write_pairs(folder):
 
 def shrink_networks(patch):
     """Few filters and one residual block; `patch` is called with (module, name, value)."""
-    import gans
     import models
+    from methods import gans
 
     resnet, unet = models.resnet, models.tuned_generator
     patch(models, "resnet", lambda image, norm, blocks, *rest, **more: resnet(image, norm, 1, *rest, width=2, **more))
     patch(models, "tuned_generator", lambda: unet((2, 4, 4)))
     patch(gans, "JUDGE_FILTERS", {"paper": (2, 4, 4, 4), "tuned": (2, 4, 4)})
-
-
-def main(output):
-    """Train all runs and pack them."""
-    from devices import start_tensorflow
-
-    start_tensorflow(0)
-    shrink_networks(setattr)
-    with tempfile.TemporaryDirectory() as folder, zipfile.ZipFile(output, "w", zipfile.ZIP_LZMA) as packed:
-        os.chdir(folder)
-        write_pairs(Path("pairs"))
-        for name, (command, flags) in RUNS.items():
-            script = importlib.import_module(command)
-            assert script.main(script.make_parser().parse_args([*COMMON, *flags, f"--dir={name}"])) == 0
-        for path in sorted(Path(".").glob("*/*/**/*")):
-            if path.name in ("args.json", "log.csv", "generator.h5") or (path.suffix == ".npz" and path.stem.isdigit()):
-                packed.write(path)
-
-
-if __name__ == "__main__":
-    main(Path(sys.argv[1]).absolute())

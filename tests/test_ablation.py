@@ -1,18 +1,12 @@
-"""benchmarks/ablation.py removes what it says, and nothing else."""
-
-import sys
-from pathlib import Path
+"""`python -m benchmarks ablation` removes what it says, and nothing else."""
 
 import keras
 import pytest
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
-
-import ablation
-
-import gans
 import models
 import recipes
+from benchmarks import ablation
+from methods import gans
 
 
 @pytest.fixture
@@ -25,7 +19,7 @@ def removed(monkeypatch):
 
     def remove(ingredient):
         if ingredient:
-            ablation.remove(ingredient)
+            ablation.change(ingredient)
         return recipes.RECIPES["tuned"], gans.CGAN_WEIGHTS["tuned"], models.tuned_generator()
 
     return remove

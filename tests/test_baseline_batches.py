@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-import baselines
-from baseline_batches import CycleBatches, GridPatchBatches
-from batches import Sampling
 from data_utils import Task, load_tasks
-from normalization import FixedNormalization, OwnPercentileNormalization, Scale
+from methods import baselines
+from methods.baseline_batches import CycleBatches, GridPatchBatches
+from methods.batches import Sampling
+from restoring.normalization import FixedNormalization, OwnPercentileNormalization, Scale
 
 RNG = np.random.default_rng(0)
 
@@ -85,7 +85,8 @@ def test_care_sees_the_whole_image_where_patches_do_not_divide_it():
 def test_care_normalises_as_csbdeep_predicts():
     """csbdeep's PercentileNormalizer takes the 2 and 99.8 percentiles of each image."""
     x, y = RNG.gamma(2, 100, (2, 32, 32)).astype(np.float32)
-    for image, normalized in zip((x, y), OwnPercentileNormalization(["A"]).normalize_pair("A", x, y), strict=True):
+    normalization = OwnPercentileNormalization({"A": (0.5, 20.0)})
+    for image, normalized in zip((x, y), normalization.normalize_pair("A", x, y), strict=True):
         low, high = np.percentile(image, [2, 99.8])
         assert np.allclose(normalized, (image - low) / (high - low), atol=1e-5)
 

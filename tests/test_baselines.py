@@ -7,17 +7,17 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-import baselines
 import losses
 import models
 import train_baseline
+from methods import baselines
 from recipes import BASELINES
-from run_folder import RunFolder
-from training import compile_step
+from training.loop import compile_step
+from training.run_folder import RunFolder
 
 RNG = np.random.default_rng(0)
 HAS_CSBDEEP = train_baseline.importable("csbdeep")
-needs_csbdeep = pytest.mark.skipif(not HAS_CSBDEEP, reason="csbdeep is not installed (requirements-baselines.txt)")
+needs_csbdeep = pytest.mark.skipif(not HAS_CSBDEEP, reason="csbdeep is not installed (requirements/baselines.txt)")
 
 
 def images(*shape):

@@ -13,8 +13,8 @@ import h5py
 import numpy as np
 import pytest
 
-import cluster
-from errors import InputError
+from common.errors import InputError
+from training import cluster
 
 SCRIPTS = Path(__file__).resolve().parents[1]
 PATIENCE = 300  # seconds, for machines that are busy otherwise; a quick one takes a tenth of it

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from common.errors import InputError
 from data_utils import load_tasks
-from errors import InputError
 
 
 def numbered(folder, name="A", n=50, suffix=""):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from defect_statistics import (
+from methods.defect_statistics import (
     BINS,
     DECAY,
     FREQUENCIES,

@@ -6,11 +6,11 @@ import pytest
 from matplotlib.image import imread
 
 import demo
+from common.errors import InputError
+from common.metrics import mean_scores
 from data_utils import SAMPLE_DIR
-from errors import InputError
-from generator_files import Metadata, save_generator
-from metrics import mean_scores
-from normalization import PercentileNormalization
+from restoring.generator_file import Metadata, save_generator
+from restoring.normalization import PercentileNormalization
 
 
 class Trainings:

@@ -1,20 +1,13 @@
 """Choosing devices, with GPUs that are only pretended."""
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 import tensorflow as tf
 
-import launch
 import train_cGAN
-from devices import is_slow_on_cpu, start_tensorflow
-from errors import InputError
-from run_folder import RunFolder
-
-ROOT = Path(__file__).resolve().parents[1]
+from common.devices import is_slow_on_cpu, start_tensorflow
+from common.errors import InputError
+from training import run as launch
+from training.run_folder import RunFolder
 
 
 @pytest.fixture
@@ -75,26 +68,6 @@ def test_a_cpu_without_the_instructions_of_a_precision_is_known(tmp_path):
         precisions = ("float32", "bfloat16", "float16")
         assert [p for p in precisions if is_slow_on_cpu(p, tmp_path / "cpuinfo")] == slow
     assert not is_slow_on_cpu("bfloat16", tmp_path / "missing")
-
-
-@pytest.mark.slow
-def test_the_published_commands_run_on_a_machine_without_a_gpu(tmp_path):
-    """The original README's three, in its order, on the shipped sample; shortened, and with the generator's path."""
-    commands = [
-        "train_CIN_GAN.py --batch_size=100 --num_iters=3000 --num_gpu=2",
-        "train_cGAN.py --batch_size=100 --num_iters=3000 --num_gpu=2 --images_limit=50",
-        "train_cGAN.py --cin_augment=True --alpha=0.3 --cin_generator_path=CIN-GAN_results/generator.h5 "
-        "--batch_size=100 --num_iters=3000 --num_gpu=2 --images_limit=50",
-    ]
-    results = ["CIN-GAN_results", "Microscopy_cGAN_results", "Microscopy_cGAN_results_CIN_augm"]
-    for command, folder in zip(commands, results, strict=True):
-        name, *flags = command.split()
-        words = [sys.executable, ROOT / name, *flags, "--num_iters=2", "--batch_size=4", "--vgg_weights=random"]
-        environment = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
-        done = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
-        assert done.stdout.count("note: --num_gpu=2, but visible are 0; using the CPU\n") == 1
-        assert RunFolder(tmp_path / folder).finished(2)
 
 
 @pytest.mark.parametrize(("flags", "left"), [([], 1000), (["--resume"], 400)])

@@ -5,13 +5,12 @@ import csv
 import numpy as np
 import pytest
 
-import batches
-import gans
-import launch
 import models
 import train_cGAN
-from generator_files import load_generator
-from training import COLLAPSED, DivergenceError, check_losses
+from methods import batches, gans
+from restoring.generator_file import load_generator
+from training import run as launch
+from training.loop import COLLAPSED, DivergenceError, check_losses
 
 FLAGS = ["--recipe=tuned", "--num_iters=6", "--eval_every=2", "--save_every=2"]
 

@@ -29,8 +29,8 @@ def test_the_page_runs_as_it_stands(tmp_path):
 
 
 def test_the_notebook_runs_from_any_folder(tmp_path, monkeypatch, temporary_folder):
-    nbclient = pytest.importorskip("nbclient", reason="nbclient is not installed (requirements-dev.txt)")
-    pytest.importorskip("ipykernel", reason="ipykernel is not installed (requirements-dev.txt)")
+    nbclient = pytest.importorskip("nbclient", reason="nbclient is not installed (requirements/dev.txt)")
+    pytest.importorskip("ipykernel", reason="ipykernel is not installed (requirements/dev.txt)")
     for name, value in {"REPOSITORY": str(ROOT), "ITERATIONS": "2", "CUDA_VISIBLE_DEVICES": ""}.items():
         monkeypatch.setenv(name, value)
     notebook = read_notebook()
@@ -53,7 +53,7 @@ def test_the_notebook_is_stored_as_it_ran_and_small():
 
 def read_notebook():
     """docs/quickstart.ipynb as nbformat reads it."""
-    nbformat = pytest.importorskip("nbformat", reason="nbformat is not installed (requirements-dev.txt)")
+    nbformat = pytest.importorskip("nbformat", reason="nbformat is not installed (requirements/dev.txt)")
     return nbformat.read(ROOT / "docs/quickstart.ipynb", as_version=4)
 
 
@@ -74,8 +74,12 @@ def test_the_pages_name_files_that_exist(path):
     "name", sorted({n for n in re.findall(r"`(\w+(?:\.\w+)+)`", PAGE + DIFFERENCES) if not n.endswith(SUFFIXES)})
 )
 def test_the_pages_name_what_the_code_holds(name):
-    module, *parts = name.split(".")
-    scope = ast.parse((ROOT / f"{module}.py").read_text(encoding="utf-8"))
+    path, parts = ROOT, name.split(".")
+    while (path / parts[0]).is_dir():
+        path /= parts.pop(0)
+    module = path / f"{parts[0]}.py"
+    file, parts = (module, parts[1:]) if module.is_file() else (path / "__init__.py", parts)
+    scope = ast.parse(file.read_text(encoding="utf-8"))
     for part in parts:
         found = {node.name: node for node in scope.body if isinstance(node, ast.ClassDef | ast.FunctionDef)}
         assigned = [target for node in scope.body if isinstance(node, ast.Assign) for target in node.targets]
@@ -85,3 +89,47 @@ def test_the_pages_name_what_the_code_holds(name):
 
 def test_every_top_level_file_has_a_room():
     assert {path.name for path in ROOT.glob("*.py")} <= set(re.findall(r"`(\w+\.py)`", PAGE))
+
+
+TEXTS = {path: path.read_text(encoding="utf-8") for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))}
+
+
+def benchmark_commands():
+    """(script, flags) of every `python benchmarks/NAME.py ...` or `python -m benchmarks NAME ...` of the pages."""
+    text = " ".join(" ".join(TEXTS.values()).replace("\\\n", " ").split())
+    found = re.findall(r"python (?:-m benchmarks |benchmarks/)(\w+)(?:\.py)?((?: (?!python\b)[^`\s]+)*)", text)
+    return sorted({(name, *re.findall(r"--(\w+)", words)) for name, words in found})
+
+
+@pytest.mark.parametrize("command", benchmark_commands(), ids=" ".join)
+def test_every_benchmark_that_a_page_names_exists_with_its_flags(command):
+    name, *flags = command
+    sources = ("benchmarks/" + name, "training/options", "train_cGAN")
+    known = "".join((ROOT / f"{source}.py").read_text(encoding="utf-8") for source in sources)
+    assert not [flag for flag in flags if not re.search(rf"\b{flag}\b", known)]
+
+
+@pytest.mark.parametrize("page", TEXTS, ids=lambda page: page.name)
+def test_links_between_the_pages_lead_to_a_heading(page):
+    for name, anchor in re.findall(r"\]\(\s*([\w./-]*\.md)?#([\w-]+)\)", TEXTS[page]):
+        headings = re.findall(r"^#+ (.*)$", TEXTS[(page.parent / name).resolve() if name else page], re.MULTILINE)
+        assert anchor in [re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings]
+
+
+@pytest.mark.parametrize("path", ["README.md", "docs/results.md", "demo.py", "Makefile"])
+def test_the_time_of_the_demonstration_is_the_same_everywhere(path):
+    words = " ".join((ROOT / path).read_text(encoding="utf-8").replace("#", " ").split())
+    assert "about 6 minutes on two cores with AVX-512, up to 16 on slower ones" in words
+
+
+@pytest.mark.parametrize(
+    "path", ["README.md", "docs/training.md", "docs/from_your_microscope.md", "train_cGAN.py", "Dockerfile"]
+)
+def test_recipe_tuned_is_trained_for_as_long_everywhere(path):
+    """2,100 iterations, or 8,400 with CIN-GAN's pairs from all unpaired images: the lengths in docs/results.md."""
+    text = (ROOT / path).read_text(encoding="utf-8").replace("\\\n", " ")
+    lines = [line for line in text.splitlines() if "train_cGAN.py" in line and "--recipe=tuned" in line]
+    assert lines
+    for line in lines:
+        expected = "8400" if "--unpaired_limit=-1" in line else "2100"
+        assert re.search(r"--num_iters=(?:\$\{ITERATIONS:-)?(\d+)", line)[1] == expected, line

@@ -1,4 +1,4 @@
-"""Runs that were stopped under the code before checkpoints had a version go on: earlier_runs.zip (earlier_runs.py)."""
+"""Runs that were stopped under the code before checkpoints had a version go on: earlier_runs.zip."""
 
 import importlib
 import json
@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from earlier_runs import COMMON, RUNS, shrink_networks, write_pairs
 
-from errors import InputError
-from generator_files import load_generator
-from run_folder import RunFolder
+from common.errors import InputError
+from restoring.generator_file import load_generator
+from training.run_folder import RunFolder
 
 NOTE = "was begun by an earlier version; it goes on with the tasks that it never turned"
 
@@ -66,5 +66,5 @@ def test_another_first_image_is_refused_as_it_was(earlier):
 def test_other_tasks_that_are_never_turned_are_refused(earlier):
     run, resume = earlier
     if read_checkpoint(run)[1]["recipe"] == "tuned":
-        with pytest.raises(InputError, match=r"no_rotate was \['B'\], is now \['A'\]"):
+        with pytest.raises(InputError, match=r"no_rotate was \['B'\], is now \['A', 'B'\]"):
             resume("--no_rotate=A")

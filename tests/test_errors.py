@@ -4,7 +4,7 @@ import argparse
 
 import pytest
 
-from errors import InputError, run_script
+from common.errors import InputError, run_script
 
 
 @pytest.mark.parametrize(

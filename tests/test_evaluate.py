@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 
 import evaluate
-import run_report
-from errors import InputError
-from generator_files import Metadata, load_generator, read_metadata, save_generator
-from inference import Applier
-from metrics import mean_scores
-from normalization import PercentileNormalization
-from run_folder import RunFolder
+from common.errors import InputError
+from common.metrics import mean_scores
+from restoring.apply import Applier
+from restoring.generator_file import Metadata, load_generator, read_metadata, save_generator
+from restoring.normalization import PercentileNormalization
+from training import report as run_report
+from training.run_folder import RunFolder
 
 RNG = np.random.default_rng(0)
 # The generator takes away so much of what it finds in its input: 0.5 is right, the last iteration's is not.

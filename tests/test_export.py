@@ -10,10 +10,10 @@ import pytest
 
 import export
 import models
-from errors import InputError
-from generator_files import Metadata, save_generator
-from inference import Applier
-from normalization import FixedNormalization, PercentileNormalization
+from common.errors import InputError
+from restoring.apply import Applier
+from restoring.generator_file import Metadata, save_generator
+from restoring.normalization import FixedNormalization, PercentileNormalization
 
 RNG = np.random.default_rng(0)
 NORMALIZATIONS = {
@@ -49,8 +49,8 @@ def run(generator, kind, output, *flags):
 
 
 def test_onnx_equals_keras_at_any_size(tmp_path, make_generator):
-    pytest.importorskip("tf2onnx", reason="requirements-export.txt is not installed")
-    runtime = pytest.importorskip("onnxruntime", reason="requirements-export.txt is not installed")
+    pytest.importorskip("tf2onnx", reason="requirements/export.txt is not installed")
+    runtime = pytest.importorskip("onnxruntime", reason="requirements/export.txt is not installed")
     model, path = make_generator()
     assert run(path, "onnx", tmp_path / "g.onnx") == 0
     session = runtime.InferenceSession(str(tmp_path / "g.onnx"))
@@ -74,7 +74,7 @@ def test_saved_model_equals_keras(tmp_path, make_generator):
 @pytest.mark.parametrize("recipe", list(NORMALIZATIONS))
 def test_the_zoo_accepts_a_package_and_predicts_at_another_size(tmp_path, make_generator, recipe):
     """Their own command line, unchanged, tests both weight formats; their Python API restores another image."""
-    core = pytest.importorskip("bioimageio.core", reason="requirements-export.txt is not installed")
+    core = pytest.importorskip("bioimageio.core", reason="requirements/export.txt is not installed")
     model, path = make_generator(recipe, normalize=False)
     np.save(tmp_path / "sample.npy", image(130, 200))
     run(path, "bioimageio", tmp_path / "package.zip", f"--sample={tmp_path / 'sample.npy'}", "--name=A test")
@@ -108,7 +108,7 @@ def test_the_zoo_accepts_a_package_and_predicts_at_another_size(tmp_path, make_g
 def test_mistakes_are_told_and_write_nothing(tmp_path, make_generator, monkeypatch, kind, output, flags, message):
     monkeypatch.chdir(tmp_path)
     if kind == "bioimageio":
-        pytest.importorskip("bioimageio.core", reason="requirements-export.txt is not installed")
+        pytest.importorskip("bioimageio.core", reason="requirements/export.txt is not installed")
     _, path = make_generator()
     np.save("small.npy", image(64, 64))
     Path("there").mkdir()

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from skimage.restoration import denoise_tv_chambolle, estimate_sigma
 
-import filters
+from methods import filters
 
 RNG = np.random.default_rng(0)
 

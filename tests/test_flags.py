@@ -1,25 +1,23 @@
 """No flag of any command is ignored in silence: a table of all flags, each with where it acts and where it cannot."""
 
-import importlib.util
+import importlib
 import json
-import os
 import shlex
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import tensorflow as tf
 from small_generators import PAPER, identity_generator, metadata
 
-import arguments
-import launch
 import reproduce_tables
-import table_jobs
 import train_cGAN
-from generator_files import save_generator
-from run_folder import RunFolder
-from table_rows import JOBS
+from restoring.generator_file import save_generator
+from tables.data import Data
+from tables.rows import JOBS
+from tables.trainings import training_arguments
+from training import options
+from training import run as launch
+from training.run_folder import RunFolder
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -38,24 +36,27 @@ ALWAYS = {
     "evaluate": "x y metric promote",
     "calibrate": "generator_path input ground_truth output uncertainty limit",
     "export": "generator_path format output",
-    "reproduce_tables": "setting num_iters seconds seeds seed batch_size images_limit unpaired_limit eval_limit "
-    "data_dir tasks no_rotate vgg_weights num_gpu dir",
+    "reproduce_tables": "setting runs seed images_limit eval_limit data_dir tasks dir",
     "demo": "dir",
     "run_report": "",
     "data/simulate": "output n n_test size photons seed",
     "data/prepare_care": "output tasks input n_images n_test",
+    "data/prepare_micrographs": "output input overwrite",
     "data/prepare_folders": "x_dir y_dir unpaired test_files more_x more_y name output patch axes keep_empty",
     "animations/make_animations": "output",
     "illustrations/make_illustrations": "output",
 }
 AUGMENTED = "--cin_augment=True --cin_generator_path=g.h5"
 PACKAGE = "--format=bioimageio --output=o.zip --sample=x.npy"
+TRAINING_OF_TABLES = "num_iters seconds seeds batch_size unpaired_limit no_rotate rotate vgg_weights num_gpu"
 # (command, a flag in vain, what it is in vain with, what it acts with)
 IN_VAIN = [
     ("train_CIN_GAN", "--no_rotate=A", "", "--recipe=tuned"),
+    ("train_CIN_GAN", "--rotate=A", "", "--recipe=tuned"),
     ("train_CIN_GAN", "--vgg_weights=random", "--recipe=tuned", ""),
     ("train_CIN_GAN", "--deterministic", None, None),
     ("train_cGAN", "--no_rotate=A", "", "--recipe=tuned"),
+    ("train_cGAN", "--rotate=A", "", "--recipe=tuned"),
     ("train_cGAN", "--vgg_weights=imagenet", "--recipe=tuned", ""),
     ("train_cGAN", "--alpha=0.3", "", AUGMENTED),
     ("train_cGAN", "--cin_generator_path=g.h5", "", "--cin_augment=True"),
@@ -63,10 +64,12 @@ IN_VAIN = [
     ("train_cGAN", "--unpaired_limit=0", "", AUGMENTED),
     ("train_cGAN", "--deterministic", None, None),
     ("train_baseline", "--no_rotate=A", "--method=cyclegan", "--method=care"),
+    ("train_baseline", "--rotate=A", "--method=cyclegan", "--method=care"),
     ("train_baseline", "--unpaired_limit=-1", "--method=care", "--method=cyclegan"),
     ("train_baseline", "--n_critic=5", "--method=cyclegan", "--method=deblurgan"),
     ("train_baseline", "--vgg_weights=random", "--method=cyclegan", "--method=deblurgan"),
     ("train_baseline", "--deterministic", None, None),
+    *[("reproduce_tables", f"--{flag}=1", "--runs=runs", "") for flag in TRAINING_OF_TABLES.split()],
     ("restore", "--task=A", "--generator_path={tuned}", "--generator_path={paper}"),
     ("restore", "--task=A", "--generator_path={directed}", "--generator_path={directed} --average=8"),
     ("restore", "--task=A", "--generator_path={tuned} --uncertainty=2", "--generator_path={directed} --uncertainty=2"),
@@ -83,6 +86,7 @@ IN_VAIN = [
     ("export", "--task=A", PACKAGE, f"--generator_path={{paper}} {PACKAGE}"),
 ]
 REQUIRED = {
+    "reproduce_tables": "--setting=A",
     "restore": "--input=x.npy --output=r.npy",
     "evaluate": "--x=x.npy --y=y.npy",
     "calibrate": "--input=x.npy --ground_truth=y.npy --output=c.json",
@@ -91,12 +95,7 @@ REQUIRED = {
 
 
 def load_command(command):
-    path = ROOT / f"{command}.py"
-    sys.path.insert(0, str(path.parent))
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    script = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(script)
-    return script
+    return importlib.import_module(command.replace("/", "."))
 
 
 @pytest.mark.parametrize("command", list(ALWAYS))
@@ -115,7 +114,7 @@ def test_every_command_stands_in_the_table():
         if "make_parser().parse_args()" in path.read_text(encoding="utf-8")
     }
     assert with_flags == set(ALWAYS)
-    assert set(arguments.IDLE) - {"a training on the CPU"} <= with_flags
+    assert set(options.IDLE) - {"a training on the CPU"} <= with_flags
 
 
 class StoppedError(Exception):
@@ -142,13 +141,13 @@ def places(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(("command", "flag", "vain", "acts"), [case for case in IN_VAIN if case[2] is not None])
 def test_a_flag_in_vain_is_noted_and_one_that_acts_is_not(command, flag, vain, acts, places, monkeypatch, capsys):
-    script, tell = load_command(command), arguments.tell_idle
+    script, tell = load_command(command), options.tell_idle
 
     def tell_and_stop(*received):
         tell(*received)
         raise StoppedError
 
-    monkeypatch.setattr(getattr(script, "arguments", script), "tell_idle", tell_and_stop)
+    monkeypatch.setattr(getattr(script, "options", script), "tell_idle", tell_and_stop)
     monkeypatch.setattr(script, "find_images", lambda path: [path], raising=False)
     for words, noted in ((vain, True), (acts, False)):
         text = f"{REQUIRED.get(command, '')} {words} {flag}".format(**places)
@@ -159,32 +158,11 @@ def test_a_flag_in_vain_is_noted_and_one_that_acts_is_not(command, flag, vain, a
         assert (f"note: {name} has no effect: " in capsys.readouterr().out) == noted, text
 
 
-# Each takes a tenth of a second or more to import; without them every command answers in less than 0.4 s.
-SLOW_TO_IMPORT = ("tensorflow", "keras", "scipy.stats", "scipy.ndimage", "skimage", "matplotlib")
-
-
-@pytest.mark.parametrize(("flag", "code"), [("--help", 0), ("--no_such_flag", 2)])
-@pytest.mark.parametrize("command", [name for name in ALWAYS if not name.startswith("illustrations")])
-def test_help_and_mistakes_are_answered_before_anything_slow_is_imported(command, flag, code, tmp_path):
-    program = (
-        "import runpy, sys\n"
-        "sys.argv, slow = sys.argv[1:3], sys.argv[3:]\n"
-        "try: runpy.run_path(sys.argv[0], run_name='__main__')\n"
-        f"except SystemExit as end: assert end.code == {code}\n"
-        "assert not [name for name in slow if name in sys.modules], sorted(sys.modules)"
-    )
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    words = [sys.executable, "-c", program, f"{ROOT / command}.py", flag, *SLOW_TO_IMPORT]
-    done = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert (f"python {command}.py" in done.stdout) == (flag == "--help")
-
-
 @pytest.mark.parametrize(("devices", "noted"), [("the CPU", True), ("1 GPU", False)])
 def test_deterministic_is_in_vain_on_a_cpu(devices, noted, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(launch, "start_tensorflow", lambda *received, **named: (tf.distribute.get_strategy(), devices))
     monkeypatch.setattr(tf.config.experimental, "enable_op_determinism", lambda: None)
-    args = arguments.complete(train_cGAN.make_parser().parse_args(["--deterministic", "--recipe=tuned"]))
+    args = options.complete(train_cGAN.make_parser().parse_args(["--deterministic", "--recipe=tuned"]))
     launch.start_devices(args, RunFolder(tmp_path), "recipe tuned", (32, 32), 1.0)
     assert ("note: --deterministic has no effect: " in capsys.readouterr().out) == noted
 
@@ -199,9 +177,9 @@ def test_a_flag_with_its_defaults_value_is_a_flag_too():
 def test_trainings_of_the_tables_get_only_flags_that_act(job, tmp_path):
     words = "--setting=A --seconds=9 --no_rotate=A --unpaired_limit=-1 --vgg_weights=random --tasks=A --num_gpu=2"
     args = reproduce_tables.make_parser().parse_args(words.split())
-    shared = table_jobs.Shared(reproduce_tables.shared_flags(args), args.num_gpu, args.batch_size)
-    script, *flags = table_jobs.training_arguments(job, shared, 10, 1, tmp_path, JOBS[job].cin and tmp_path)
+    shared = reproduce_tables.shared(args, Data(10, args.unpaired_limit, None, Path("pairs"), args.tasks))
+    script, *flags = training_arguments(job, shared, 10, 1, tmp_path, JOBS[job].cin and tmp_path)
     command = Path(script).stem
-    assert not arguments.idle(command, load_command(command).make_parser().parse_args(flags))
+    assert not options.idle(command, load_command(command).make_parser().parse_args(flags))
     turns = job.startswith(("care", "tuned", "cin_tuned"))
     assert "--tasks=A" in flags and ("--no_rotate=A" in flags) == turns

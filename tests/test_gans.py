@@ -5,13 +5,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-import gans
 import losses
 import models
 import train_cGAN
 import train_CIN_GAN
+from methods import gans
 from recipes import RECIPES
-from training import compile_step, distribute_batches
+from training.loop import compile_step, distribute_batches
 
 RNG = np.random.default_rng(0)
 SIZE = 20
@@ -215,7 +215,7 @@ def test_cin_gan_trains_generator_and_critic_of_drawn_tasks_only():
 
 @pytest.mark.parametrize("name", list(BUILDERS))
 def test_resume_through_a_checkpoint_is_exact_to_the_bit(name, tmp_path):
-    from run_folder import RunFolder
+    from training.run_folder import RunFolder
 
     build, make_batch = BUILDERS[name]
     adam = lambda: keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(1e-3, 6))  # noqa: E731

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 import models
-from errors import InputError
-from generator_files import Metadata, load_generator, read_metadata, save_generator, save_keras
-from normalization import PercentileNormalization
+from common.errors import InputError
+from restoring.generator_file import Metadata, load_generator, read_metadata, save_generator, save_keras
+from restoring.normalization import PercentileNormalization
 
 
 @pytest.fixture

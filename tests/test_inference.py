@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from small_generators import PAPER, identity_generator, local_mean_generator, metadata
 
-import inference
 import models
+from restoring import apply as inference
 
 RNG = np.random.default_rng(0)
 

@@ -159,7 +159,7 @@ def test_discriminator_and_critic_outputs():
 @pytest.mark.parametrize("name", list(BUILDERS))
 def test_h5_loads_in_a_process_without_this_project(name, tmp_path):
     """Built-in layers alone: plain Keras, started elsewhere, gives the same output."""
-    from generator_files import save_keras
+    from restoring.generator_file import save_keras
 
     model = BUILDERS[name]()
     inputs = inputs_of(model, task=1)

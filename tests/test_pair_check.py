@@ -5,9 +5,9 @@ import pytest
 
 import train_baseline
 import train_cGAN
+from common.errors import InputError
 from data_utils import SAMPLE_DIR, load_tasks
-from errors import InputError
-from pair_check import notice_of, unlike_rows
+from training.pair_check import notice_of, unlike_rows
 
 
 @pytest.fixture

@@ -8,12 +8,12 @@ from matplotlib.image import imread
 from PIL import Image
 
 from animations import make_animations
-from devices import CHATTER
-from errors import InputError
+from common.devices import CHATTER
+from common.errors import InputError
 from illustrations import make_illustrations
-from plots import save_before_after, save_loss_curves, save_sample_grid
-from run_evaluation import noise_level
-from run_report import compare, save_latest
+from training.evaluation import noise_level
+from training.plots import save_before_after, save_loss_curves, save_sample_grid
+from training.report import compare, save_latest
 
 RNG = np.random.default_rng(0)
 

@@ -11,8 +11,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from common.errors import InputError
 from data import prepare_care
-from errors import InputError
 
 
 def make_archive(folder, samples=30, channels=2, axes="SCYX", compressed=False):

@@ -1,19 +1,16 @@
-"""Tables and curves of benchmarks/quality.py: means over seeds, whatever the order in which they were trained."""
+"""Tables and curves of `python -m benchmarks quality`: means over seeds, whatever the order of training."""
 
 import json
-import sys
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from matplotlib.image import imread
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
-
-import pairs_curve
-import quality
-
+from benchmarks import pairs_curve, quality
+from benchmarks.__main__ import NAMES, main
+from benchmarks.measuring import Record, print_table
+from common.errors import InputError
 from data_utils import SAMPLE_DIR, load_tasks
 
 TASKS = ("Layers", "Nuclei", "Tubules")
@@ -24,9 +21,17 @@ def scores(psnr):
 
 
 def test_a_row_of_the_table_is_the_mean_over_seeds_and_its_deviation():
-    lines = quality.table({"tuned": {"42 10": scores(27.0), "43 10": scores(28.0), "42 -1": scores(30.0)}}).splitlines()
+    cells = {"42 10": scores(27.0), "43 10": scores(28.0), "42 -1": scores(30.0)}
+    lines = print_table(*quality.table({"tuned": cells})).splitlines()
     assert lines[2] == "| tuned | 10 | 2 |" + 4 * " 27.50 ± 0.71 / 0.800 |"
     assert lines[3] == "| tuned | all | 1 |" + 4 * " 30.00 / 0.800 |"
+
+
+def test_the_headline_is_the_row_tuned_alone_of_part_seeds():
+    """The same trainings, three of them, so that either part goes on where the other ended."""
+    cells = quality.cells_of("headline")
+    assert cells == [cell for cell in quality.cells_of("seeds") if cell.label == "tuned"]
+    assert [(cell.seed, cell.limit, cell.average) for cell in cells] == [(seed, 10, 8) for seed in (42, 43, 44)]
 
 
 def test_the_curve_is_over_ascending_numbers_of_pairs_that_the_task_has():
@@ -52,8 +57,10 @@ def records(tmp_path):
 def test_the_curves_are_drawn(records):
     tasks, _ = load_tasks(SAMPLE_DIR, None, -1, None, 0, 42)
     assert sorted(task.name for task in tasks) == sorted(TASKS)
-    args = SimpleNamespace(dir=records, data_dir=SAMPLE_DIR, output=records / "pairs.png")
-    assert pairs_curve.main(args) == 0 and imread(args.output).std() > 0
+    assert (
+        main(["pairs_curve", f"--dir={records}", f"--data_dir={SAMPLE_DIR}", f"--output={records / 'pairs.png'}"]) == 0
+    )
+    assert imread(records / "pairs.png").shape == (310, 900, 4)
 
 
 def test_folds_train_and_score_on_other_training_rows(tmp_path):
@@ -62,8 +69,48 @@ def test_folds_train_and_score_on_other_training_rows(tmp_path):
     images[:, 0] += 1000  # Constant images are refused.
     for name, stack in (("X", images), ("Y", images), ("X_test", images[:9] + 100), ("Y_test", images[:9] + 100)):
         np.save(tmp_path / f"Coded_{name}.npy", stack)
-    quality.make_folds(SimpleNamespace(dir=tmp_path / "out", data_dir=tmp_path))
+    quality.make_folds(tmp_path, tmp_path / "out")
     for k in range(quality.FOLDS):
         (task,), _ = load_tasks(tmp_path / f"out/fold{k}")
         assert [int(image.min()) for image in task.train_x] == list(range(10 * k, 10 * k + 10))
         assert [int(image.min()) for image in task.test_y] == list(range(40, 56))
+
+
+def test_the_headline_is_tuned_alone_from_ten_pairs_of_three_seeds():
+    cells = quality.PARTS["headline"]
+    assert [(cell.label, cell.command, cell.limit, cell.seed) for cell in cells] == [
+        ("tuned", ("train_cGAN.py",), 10, seed) for seed in (42, 43, 44)
+    ]
+
+
+def test_a_part_that_was_stopped_goes_on_with_what_is_missing(tmp_path, monkeypatch):
+    trained = []
+
+    def score(cell, data_dir, dir):
+        if len(trained) == 2:
+            raise KeyboardInterrupt
+        trained.append(cell.seed)
+        return scores(27.0)
+
+    monkeypatch.setattr(quality, "train_and_score", score)
+    words = ["quality", "--part=headline", f"--dir={tmp_path}", "--data_dir=pairs"]
+    with pytest.raises(KeyboardInterrupt):
+        main(words)
+    assert list(Record(tmp_path / "headline.json").results["tuned"]) == ["42 10", "43 10"]
+    monkeypatch.setattr(quality, "train_and_score", lambda cell, data_dir, dir: scores(30.0))
+    assert main(words) == 0 and trained == [42, 43]
+    assert "| tuned | 10 | 3 | 28.00 ± 1.73 / 0.800 |" in (tmp_path / "headline.md").read_text()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_benchmark_says_what_it_measures_and_refuses_unknown_flags(name, capsys):
+    with pytest.raises(SystemExit) as end:
+        main([name, "--help"])
+    assert end.value.code == 0 and f"python -m benchmarks {name}" in capsys.readouterr().out
+    with pytest.raises((SystemExit, InputError)):
+        main([name, "--no_such_flag=1"])
+
+
+def test_without_a_name_the_benchmarks_are_listed(capsys):
+    assert main([]) == 0
+    assert set(NAMES) <= set(capsys.readouterr().out.split())

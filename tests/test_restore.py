@@ -4,15 +4,15 @@ import keras
 import numpy as np
 import pytest
 import tifffile
-from small_generators import PAPER, identity_generator, metadata
+from small_generators import PAPER, identity_generator, local_mean_generator, metadata
 
-import inference
 import models
 import restore
-from errors import InputError
-from generator_files import Metadata, save_generator
-from image_files import find_images, read_image, write_image
-from normalization import FixedNormalization
+from common.errors import InputError
+from restoring import apply as inference
+from restoring.generator_file import Metadata, save_generator
+from restoring.image_files import find_images, read_image, write_image
+from restoring.normalization import FixedNormalization
 
 RNG = np.random.default_rng(0)
 
@@ -83,7 +83,7 @@ def test_ome_tiff_keeps_axes_pixel_sizes_and_channels(generator, ome_tiff, tmp_p
 
 def test_an_independent_reader_finds_the_same_ome_metadata(generator, ome_tiff, tmp_path):
     """ome-types validates the XML against OME's schema and knows nothing of tifffile."""
-    ome_types = pytest.importorskip("ome_types", reason="requirements-dev.txt is not installed")
+    ome_types = pytest.importorskip("ome_types", reason="requirements/dev.txt is not installed")
     path, _ = ome_tiff
     run(generator, f"--input={path}", f"--output={tmp_path / 'r.ome.tif'}", "--dtype=uint16")
     (before,), (after,) = (ome_types.from_tiff(file).images for file in (path, tmp_path / "r.ome.tif"))
@@ -210,6 +210,31 @@ def test_mistakes_are_named_and_nothing_is_touched(mistake, generator, tmp_path,
     assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
+@pytest.mark.parametrize("tile", [64, 65, 100, 127])
+def test_the_default_overlap_follows_the_tile(tile, tmp_path):
+    """Half of a small tile at most; tiles of the network's multiples then still fit."""
+    save_generator(local_mean_generator(), tmp_path / "generator.h5", metadata())
+    np.save(tmp_path / "x.npy", RNG.gamma(2, 100, (150, 140)).astype(np.float32))
+    source = f"--input={tmp_path / 'x.npy'}"
+    assert run(tmp_path / "generator.h5", source, f"--output={tmp_path / 'tiles.npy'}", f"--tile={tile}") == 0
+    assert run(tmp_path / "generator.h5", source, f"--output={tmp_path / 'whole.npy'}") == 0
+    tiled, whole = np.load(tmp_path / "tiles.npy"), np.load(tmp_path / "whole.npy")
+    np.testing.assert_allclose(tiled, whole, rtol=1e-4, atol=0.01)
+
+
+@pytest.mark.parametrize("names", [("a.npy", "a_check.npy"), ("a.npy", "A.npy"), ("B_check.npy", "b.npy")])
+def test_two_outputs_under_one_name_are_told_before_anything_is_written(names, generator, tmp_path):
+    (tmp_path / "x").mkdir()
+    for name in names:
+        np.save(tmp_path / "x" / name, RNG.random((16, 16)))
+    if len(list((tmp_path / "x").iterdir())) < 2:
+        pytest.skip("this file system does not tell a from A")
+    flags = [f"--input={tmp_path / 'x'}", f"--output={tmp_path / 'r'}", "--check", "--cin_generator_path=cin.h5"]
+    with pytest.raises(InputError, match=r"would both write .*; rename one of them"):
+        run(generator, *flags, "--task=A")
+    assert not (tmp_path / "r").exists()
+
+
 def test_fixed_normalisation_needs_the_task(tmp_path):
     two = FixedNormalization({"A": ((0, 1), (0, 1)), "B": ((0, 1), (0, 1))})
     details = Metadata("cGAN", "paper", ["A", "B"], two, [], 4)
@@ -217,6 +242,16 @@ def test_fixed_normalisation_needs_the_task(tmp_path):
     np.save(tmp_path / "x.npy", RNG.random((16, 16)))
     with pytest.raises(InputError, match="needs --task, one of A, B"):
         run(tmp_path / "generator.h5", f"--input={tmp_path / 'x.npy'}", f"--output={tmp_path / 'r.npy'}")
+
+
+def test_a_cin_gan_of_one_task_is_no_restorer(tmp_path):
+    save_generator(models.tuned_cin_generator(1), tmp_path / "cin.h5", metadata(PAPER, "CIN-GAN", noise_channels=1))
+    np.save(tmp_path / "x.npy", RNG.gamma(2, 100, (32, 32)))
+    flags = [f"--input={tmp_path / 'x.npy'}", f"--output={tmp_path / 'r.npy'}"]
+    with pytest.raises(InputError, match=r"makes clean images defective and cannot restore; .* --task, one of A"):
+        run(tmp_path / "cin.h5", *flags)
+    assert not (tmp_path / "r.npy").exists()
+    assert run(tmp_path / "cin.h5", *flags, "--task=A") == 0
 
 
 @pytest.mark.parametrize("build", [models.tuned_generator, models.paper_generator])

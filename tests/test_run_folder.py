@@ -13,10 +13,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-import run_folder
-from errors import InputError
-from plots import save_loss_curves
-from run_folder import KEEP_CHECKPOINTS, RunFolder, write_text, written_whole
+from common.errors import InputError
+from common.files import write_text, written_whole
+from training import run_folder
+from training.plots import save_loss_curves
+from training.run_folder import KEEP_CHECKPOINTS, RunFolder
 
 
 class Variable:
@@ -105,10 +106,11 @@ def test_one_training_per_folder(tmp_path):
 
 
 def test_the_lock_of_a_killed_training_is_free(tmp_path):
-    code = "import sys, time; sys.path.insert(0, sys.argv[2]); from run_folder import RunFolder\n"
+    code = "import sys, time; from training.run_folder import RunFolder\n"
     code += "with RunFolder(sys.argv[1]).locked(): print('locked', flush=True); time.sleep(60)"
-    words = [sys.executable, "-c", code, str(tmp_path / "run"), str(Path(__file__).parents[1])]
-    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as process:
+    words = [sys.executable, "-c", code, str(tmp_path / "run")]
+    root = Path(__file__).parents[1]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True, cwd=root) as process:
         assert process.stdout.readline() == "locked\n"
         with pytest.raises(InputError, match=f"process {process.pid}"), RunFolder(tmp_path / "run").locked():
             pass

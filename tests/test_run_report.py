@@ -13,13 +13,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import arguments
 import restore
-import run_report
 import train_cGAN
 import train_CIN_GAN
-from errors import InputError
-from run_evaluation import Evaluator
+from common.errors import InputError
+from training import options
+from training import report as run_report
+from training.evaluation import Evaluator
 
 RNG = np.random.default_rng(0)
 
@@ -154,12 +154,12 @@ def read_command(text):
 def test_a_cgan_after_cin_gan_takes_the_same_rows_for_pairs_and_turns_as_many(recipe, kept):
     flags = [f"--recipe={recipe}", "--data_dir=a few", "--dir=my 'results'", "--images_limit=3", "--unpaired_limit=-1"]
     given = vars(train_CIN_GAN.make_parser().parse_args([*flags, *kept, "--tasks=A,my b"]))
-    written = {"no_rotate": []} if recipe == "paper" else {}  # as arguments.complete fills it in
+    written = {"no_rotate": []} if recipe == "paper" else {}  # as options.complete fills it in
     words = read_command(run_report.cgan_command({**given, **written}, Path("my run/generator.h5")))
     args = train_cGAN.make_parser().parse_args(words)
     assert all(getattr(args, name) == given[name] for name in run_report.SHARED_FLAGS) and args.cin_augment
     assert args.cin_generator_path == Path("my run/generator.h5") and args.recipe == recipe
-    assert not arguments.idle("train_cGAN", args)
+    assert not options.idle("train_cGAN", args)
     defaults = vars(train_cGAN.make_parser().parse_args([]))
     assert {name: defaults[name] for name in run_report.SHARED_FLAGS} == run_report.SHARED_FLAGS
 
@@ -216,7 +216,7 @@ def test_a_folder_of_no_training_is_told(tmp_path):
         if text:
             (tmp_path / "args.json").write_text(text)
         with pytest.raises(InputError, match="expected the results folder"):
-            run_report.main(run_report.make_parser().parse_args([str(tmp_path)]))
+            run_report.write_report(tmp_path)
     with pytest.raises(InputError, match="is missing"):
         run_report.write_report(tmp_path / "nowhere")
 
@@ -279,6 +279,7 @@ def browser(tmp_path):
     for flag in "headless no-sandbox disable-gpu no-first-run disable-background-networking disable-sync".split():
         options.add_argument(f"--{flag}")
     options.add_argument("--disable-component-update")
+    options.add_argument("--disable-dev-shm-usage")  # a container's /dev/shm is small
     options.add_argument("--window-size=1000,900")
     options.add_argument(f"--user-data-dir={tmp_path / 'profile'}")
     options.set_capability("goog:loggingPrefs", {"performance": "ALL"})

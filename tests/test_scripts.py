@@ -2,11 +2,13 @@
 
 import csv
 import json
+import os
 import resource
 import subprocess
 import sys
 import threading
 import time
+import zlib
 from pathlib import Path
 
 import h5py
@@ -14,16 +16,16 @@ import keras
 import numpy as np
 import pytest
 
-import launch
 import models
 import train_cGAN
 import train_CIN_GAN
-from data_utils import Images
-from errors import InputError
-from generator_files import read_metadata
+from common.errors import InputError
+from data_utils import Images, load_tasks
 from recipes import RECIPES
-from run_evaluation import Evaluator
-from run_folder import RunFolder
+from restoring.generator_file import read_metadata
+from training import run as launch
+from training.evaluation import Evaluator
+from training.run_folder import RunFolder
 
 ROOT = Path(__file__).resolve().parents[1]
 FILES = "args.json log.csv losses.png report.html generator.h5 samples/000002.png checkpoints/000002.npz".split()
@@ -156,11 +158,62 @@ def test_resume_refuses_other_settings(train):
 
 
 def test_resume_refuses_other_data(train, pair_folder):
-    """A clean image alone: until there was a version, the first defective image was all that was compared."""
+    """One pixel of a clean image that is not the first of the training."""
     train(train_cGAN, "--recipe=tuned")
-    np.save(pair_folder / "Layers_Y.npy", np.load(pair_folder / "Layers_Y.npy")[::-1])
+    change_pixel(pair_folder / "Layers_Y.npy", load_layers(pair_folder).train_y.rows[3])
     with pytest.raises(InputError, match="data was"):
         train(train_cGAN, "--recipe=tuned", "--resume")
+
+
+@pytest.mark.parametrize("row", [0, 3, -1])
+@pytest.mark.parametrize("kind", ["X", "Y"])
+def test_data_are_known_by_every_image_that_a_training_may_see(kind, row, pair_folder):
+    """Rows 0 and 3 are of pairs; the last one is of the unpaired pool, whose odd rows give x, and even ones y."""
+    layers = load_layers(pair_folder, images_limit=4, unpaired_limit=-1)
+    change_pixel(
+        pair_folder / f"Layers_{kind}.npy", (layers.unpaired_x if kind == "X" else layers.unpaired_y).rows[row]
+    )
+    changed = load_layers(pair_folder, images_limit=4, unpaired_limit=-1)
+    assert launch.fingerprint([layers]) != launch.fingerprint([changed])
+
+
+def load_layers(folder, **limits):
+    return load_tasks(folder, ["Layers"], **limits)[0][0]
+
+
+def change_pixel(path, row):
+    images = np.load(path)
+    images[row, 5, 5] += 1
+    np.save(path, images)
+
+
+def test_cin_gans_generator_is_known_by_its_content_and_in_an_earlier_version_by_its_path(train, tmp_path, capsys):
+    cin = train(train_CIN_GAN, "--recipe=tuned", "--n_critic=1") / "generator.h5"
+    moved = tmp_path / "moved.h5"
+    moved.write_bytes(cin.read_bytes())
+
+    def augment(path, *flags):
+        named = f"--cin_generator_path={path}"
+        return train(train_cGAN, "--recipe=tuned", "--cin_augment=True", named, *flags, folder="augmented")
+
+    checkpoint = augment(cin) / "checkpoints/000002.npz"
+    augment(moved, "--resume")
+    with h5py.File(moved, "r+") as file:
+        file.attrs["another"] = 1
+    with pytest.raises(InputError, match="cin_generator_sha256 was"):
+        augment(moved, "--resume")
+    assert "earlier version" not in capsys.readouterr().out
+    with np.load(checkpoint) as stored:
+        arrays = dict(stored)
+    state = json.loads(str(arrays["state"]))
+    del state["version"], state["cin_generator_sha256"]
+    tasks, _ = load_tasks(tmp_path / "pairs")
+    state["data"] = {task.name: [len(task.train_x), 32, 32, zlib.crc32(task.train_x[0])] for task in tasks}
+    np.savez(checkpoint, **{**arrays, "state": json.dumps({**state, "cin_generator_path": str(moved)})})
+    augment(moved, "--resume")
+    assert "was begun by an earlier version" in capsys.readouterr().out
+    with pytest.raises(InputError, match="cin_generator_path was"):
+        augment(cin, "--resume")
 
 
 @pytest.mark.parametrize("recipe", ["--recipe=paper", "--recipe=tuned"])
@@ -295,6 +348,53 @@ def test_a_mistake_is_one_line_at_once_and_writes_nothing(mistake, pair_folder):
     assert error.startswith("error: ") and error.count("\n") == 1
     assert sorted(folder.rglob("*")) == before
     assert seconds < 2, "TensorFlow must not be imported to tell this"
+
+
+# Each takes a tenth of a second or more to import; without them every command answers in less than 0.4 s.
+SLOW_TO_IMPORT = ("tensorflow", "keras", "scipy.stats", "scipy.ndimage", "skimage", "matplotlib")
+COMMANDS = [
+    str(path.relative_to(ROOT))
+    for folder in (".", "data", "animations")
+    for path in sorted((ROOT / folder).glob("*.py"))
+    if "make_parser().parse_args()" in path.read_text(encoding="utf-8")
+]
+
+
+@pytest.mark.parametrize(("flag", "code"), [("--help", 0), ("--no_such_flag", 2)])
+@pytest.mark.parametrize("script", COMMANDS)
+def test_help_and_mistakes_are_answered_before_anything_slow_is_imported(script, flag, code, tmp_path):
+    program = (
+        "import runpy, sys\n"
+        "sys.argv, slow = sys.argv[1:3], sys.argv[3:]\n"
+        "try: runpy.run_path(sys.argv[0], run_name='__main__')\n"
+        f"except SystemExit as end: assert end.code == {code}\n"
+        "assert not [name for name in slow if name in sys.modules], sorted(sys.modules)"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    words = [sys.executable, "-c", program, str(ROOT / script), flag, *SLOW_TO_IMPORT]
+    done = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert (f"python {script}" in done.stdout) == (flag == "--help")
+
+
+@pytest.mark.slow
+def test_the_published_commands_run_on_a_machine_without_a_gpu(tmp_path):
+    """The original README's three, in its order, on the shipped sample; shortened, and with the generator's path."""
+    commands = [
+        "train_CIN_GAN.py --batch_size=100 --num_iters=3000 --num_gpu=2",
+        "train_cGAN.py --batch_size=100 --num_iters=3000 --num_gpu=2 --images_limit=50",
+        "train_cGAN.py --cin_augment=True --alpha=0.3 --cin_generator_path=CIN-GAN_results/generator.h5 "
+        "--batch_size=100 --num_iters=3000 --num_gpu=2 --images_limit=50",
+    ]
+    results = ["CIN-GAN_results", "Microscopy_cGAN_results", "Microscopy_cGAN_results_CIN_augm"]
+    for command, folder in zip(commands, results, strict=True):
+        name, *flags = command.split()
+        words = [sys.executable, ROOT / name, *flags, "--num_iters=2", "--batch_size=4", "--vgg_weights=random"]
+        environment = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
+        done = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.count("note: --num_gpu=2, but visible are 0; using the CPU\n") == 1
+        assert read_iterations(tmp_path / folder) == [2] and (tmp_path / folder / "generator.h5").is_file()
 
 
 def test_generator_of_other_tasks_is_refused(train, pair_folder):

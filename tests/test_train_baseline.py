@@ -7,11 +7,11 @@ import pytest
 import models
 import restore
 import train_baseline
-from errors import InputError
-from generator_files import read_metadata
+from common.errors import InputError
+from restoring.generator_file import read_metadata
 
 HAS_CSBDEEP = train_baseline.importable("csbdeep")
-needs_csbdeep = pytest.mark.skipif(not HAS_CSBDEEP, reason="csbdeep is not installed (requirements-baselines.txt)")
+needs_csbdeep = pytest.mark.skipif(not HAS_CSBDEEP, reason="csbdeep is not installed (requirements/baselines.txt)")
 
 
 @pytest.fixture
@@ -68,6 +68,6 @@ def test_mistakes_are_told(flags, message, pair_folder, tmp_path):
 def test_care_without_csbdeep_names_the_requirements(pair_folder, tmp_path, monkeypatch):
     monkeypatch.setattr(train_baseline, "importable", lambda name: False)
     args = ["--method=care", f"--data_dir={pair_folder}", f"--dir={tmp_path / 'o'}"]
-    with pytest.raises(InputError, match=r"requirements-baselines\.txt"):
+    with pytest.raises(InputError, match=r"requirements/baselines\.txt"):
         train_baseline.main(train_baseline.make_parser().parse_args(args))
     assert not (tmp_path / "o").exists()

@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 
 import restore
-import volumes
-from errors import InputError
-from generator_files import Metadata, load_generator, save_generator
-from inference import Applier
-from normalization import PercentileNormalization
+from common.errors import InputError
+from restoring import volumes
+from restoring.apply import Applier
+from restoring.generator_file import Metadata, load_generator, save_generator
+from restoring.normalization import PercentileNormalization
 
-zarr = pytest.importorskip("zarr", reason="requirements-large.txt is not installed")
-distributed = pytest.importorskip("distributed", reason="requirements-large.txt is not installed")
+zarr = pytest.importorskip("zarr", reason="requirements/large.txt is not installed")
+distributed = pytest.importorskip("distributed", reason="requirements/large.txt is not installed")
 RNG = np.random.default_rng(0)
 SCALE = [{"type": "scale", "scale": [2.0, 0.5, 0.1, 0.1]}]
 
@@ -92,7 +92,7 @@ def test_what_is_done_is_kept_and_the_rest_is_done(tmp_path, generator, small_bl
     broken = values.copy()
     broken[0, 1, 5, 5] = np.nan
     zarr.open_group(source, mode="r+")["0"][:] = broken
-    with pytest.raises(InputError, match=r"plane \(0, 1\) holds NaN"):
+    with pytest.raises(InputError, match=r"plane \(0, 1\), block at row 0, column 0: holds NaN"):
         run(generator, source, tmp_path / "out.zarr", f"--scheduler={small_blocks}")
     assert not (tmp_path / "out.zarr").exists()
     done = set(os.listdir(tmp_path / "out.zarr.partial/done"))
@@ -106,6 +106,31 @@ def test_what_is_done_is_kept_and_the_rest_is_done(tmp_path, generator, small_bl
     volumes.plane_scales.cache_clear()
     assert run(generator, source, tmp_path / "out.zarr", f"--scheduler={small_blocks}") == 0
     assert not done & set(restored) and zarr.open_group(tmp_path / "out.zarr")["0"][:].all()
+
+
+def test_pixels_between_the_sampled_ones_are_checked_too(tmp_path, generator, small_blocks, monkeypatch):
+    """Percentiles are taken from every second row and column; the NaN lies in between, in the last block."""
+    monkeypatch.setattr(volumes, "SAMPLED", 64 * 128 // 4)
+    values = RNG.gamma(2, 100, (1, 1, 64, 128)).astype(np.float32)
+    values[0, 0, 5, 99] = np.nan
+    source = write_volume(tmp_path / "in.zarr", values)
+    with pytest.raises(InputError, match=r"plane \(0, 0\), block at row 0, column 64: holds NaN"):
+        run(generator, source, tmp_path / "out.zarr", f"--scheduler={small_blocks}", "--overlap=16")
+    assert not (tmp_path / "out.zarr").exists()
+    assert set(os.listdir(tmp_path / "out.zarr.partial/done")) <= {"0_0_0_0"}
+
+
+def test_restored_blocks_that_are_not_finite_are_named(tmp_path, small_blocks):
+    image = keras.Input((None, None, 1))
+    infinite = keras.layers.Rescaling(1e30)(keras.layers.Rescaling(1e30)(image))
+    details = Metadata("cGAN", "tuned", ["A"], PercentileNormalization({"A": (1.0, 0.0)}), (), 8)
+    save_generator(keras.Model(image, infinite), tmp_path / "generator.h5", details)
+    source = write_volume(tmp_path / "in.zarr", RNG.gamma(2, 100, (1, 1, 64, 64)).astype(np.float32))
+    with pytest.raises(
+        InputError, match=r"plane \(0, 0\), block at row 0, column 0: the generator's output is not finite"
+    ):
+        run(tmp_path / "generator.h5", source, tmp_path / "out.zarr", f"--scheduler={small_blocks}")
+    assert not (tmp_path / "out.zarr").exists() and not os.listdir(tmp_path / "out.zarr.partial/done")
 
 
 def test_the_process_of_this_machine_leaves_nothing_in_the_temporary_folder(tmp_path, generator, temporary_folder):

@@ -1,0 +1,1 @@
+"""The trained methods: the algorithm of each."""

@@ -1,0 +1,1 @@
+"""What a generator.h5 needs on new images: normalisation, tiles, files, volumes, trust."""

@@ -1,0 +1,112 @@
+"""Sample grids, loss curves and before/after strips; gray images with their own range stated."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from PIL import Image
+
+from common.files import written_whole
+from common.metrics import fit_affine
+
+
+def show_image(axes: Axes, image: np.ndarray, title: str) -> None:
+    """Draw an (H, W) image in gray between its 0.5 and 99.5 percentiles, and say so below the title."""
+    low, high = np.percentile(image, [0.5, 99.5])
+    axes.imshow(image, cmap="gray", vmin=low, vmax=high, interpolation="nearest")
+    axes.set_title(f"{title}\n{low:.4g} to {high:.4g}", fontsize=8)
+    axes.set_axis_off()
+
+
+def save_sample_grid(path: Path, rows: list, heading: str) -> np.ndarray:
+    """Save a grid of images, one row per task.
+
+    Args:
+        path: .png to write.
+        rows: [(task, [(title, (H, W) image), ...]), ...], all of one length.
+        heading: text above.
+
+    Returns:
+        The picture, (height, width, 3) uint8.
+    """
+    columns = max(len(row) for _, row in rows)
+    figure = Figure(figsize=(2.2 * columns, 2.5 * len(rows) + 0.4), layout="constrained")
+    figure.suptitle(heading, fontsize=9)
+    grid = figure.subplots(len(rows), columns, squeeze=False)
+    for (task, row), line in zip(rows, grid, strict=True):
+        for (title, image), axes in zip(row, line, strict=True):
+            show_image(axes, image, f"{task}: {title}")
+    return _save(figure, path)
+
+
+def save_before_after(path: Path, rows: list) -> None:
+    """Save strips of candidates beside the ground truth, all in the range of the truth.
+
+    Each candidate is shown after the least-squares gain and offset onto y, as the affine metric sees it.
+
+    Args:
+        path: .png to write.
+        rows: [(task, [(title, (H, W) image), ...], (H, W) ground truth), ...].
+    """
+    columns = 1 + max(len(candidates) for _, candidates, _ in rows)
+    figure = Figure(figsize=(2.4 * columns, 2.65 * len(rows)), layout="constrained")
+    for (task, candidates, y), line in zip(rows, figure.subplots(len(rows), columns, squeeze=False), strict=True):
+        low, high = np.percentile(y, [0.5, 99.5])
+        fitted = [(title, fit_affine(image, y)) for title, image in candidates]
+        for axes in line:  # those too that stay empty in a strip of fewer candidates
+            axes.set_axis_off()
+        for (title, image), axes in zip([*fitted, ("ground truth", y)], line, strict=False):
+            axes.imshow(image, cmap="gray", vmin=low, vmax=high, interpolation="nearest")
+            axes.set_title(f"{task}: {title}", fontsize=8)
+    _save(figure, path)
+
+
+def save_loss_curves(path: Path, rows: list[dict]) -> None:
+    """Save the losses and the PSNR of each task over the iterations, from the rows of log.csv."""
+    iterations = [int(row["iteration"]) for row in rows]
+    columns = dict.fromkeys(key for row in rows for key in row)
+    scores = [key for key in columns if key.startswith("affine_psnr_")]
+    other = ("affine_", "paper_", "noise_ratio_", "gradient_")
+    losses = [key for key in columns if not key.startswith(other) and key not in ("iteration", "seconds")]
+    figure = Figure(figsize=(9, 3.2), layout="constrained")
+    for axes, keys, label in zip(figure.subplots(1, 2), (losses, scores), ("loss", "PSNR (affine), dB"), strict=True):
+        for key in keys:
+            values = [float(row.get(key) or "nan") for row in rows]
+            axes.plot(iterations, values, marker=".", label=key.removeprefix("affine_psnr_"))
+        axes.set(xlabel="iteration", ylabel=label)
+        if keys:  # no loss is known of a run that was resumed at its end
+            axes.legend(fontsize=7)
+        axes.grid(alpha=0.3)
+    figure.axes[0].set_yscale("symlog", linthresh=0.01)
+    _save(figure, path)
+
+
+def save_checkpoint_curve(path: Path, rows: list[dict], best: int) -> None:
+    """Save PSNR and SSIM (affine) of the checkpoints of a run, and which one is best.
+
+    Args:
+        path: .png to write.
+        rows: [{"iteration", "psnr", "ssim"}, ...].
+        best: its iteration.
+    """
+    figure = Figure(figsize=(9, 3.2), layout="constrained")
+    for axes, key, label in zip(figure.subplots(1, 2), ("psnr", "ssim"), ("PSNR, dB", "SSIM"), strict=True):
+        axes.plot([row["iteration"] for row in rows], [row[key] for row in rows], marker=".")
+        axes.axvline(best, color="gray", linestyle="--", label=f"best: {best}")
+        axes.set(xlabel="iteration of the checkpoint", ylabel=f"{label} (affine)")
+        axes.legend(fontsize=7)
+        axes.grid(alpha=0.3)
+    _save(figure, path)
+
+
+def _save(figure, path):
+    FigureCanvasAgg(figure)
+    with written_whole(path) as beside:
+        figure.savefig(beside, dpi=100)
+        # Read back, not drawn again: a second layout differs by a pixel, and TensorBoard shows what the file shows.
+        with Image.open(beside) as picture:
+            return np.asarray(picture.convert("RGB"))

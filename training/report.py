@@ -1,0 +1,291 @@
+"""report.html of a run folder: one self-contained page on how a training went and what to do next. No TensorFlow."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+import json
+import shlex
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+from markupsafe import Markup
+
+from common.command_line import Arguments
+from common.files import write_text, written_whole
+from training.options import idle
+from training.run_folder import RunFolder, read_args, read_log
+
+TEMPLATE = Path(__file__).resolve().with_name("report.html")
+SETTLED = 0.1  # dB that an evaluation differs by without saying anything
+SHOWN = 512  # pixels of an image's side
+# What a cGAN has in common with the CIN-GAN whose pairs it takes, and its defaults: where the results appear, which
+# rows are pairs (on others it would take unpaired images for pairs), what is never turned, and VGG16's filters.
+SHARED_FLAGS = {
+    "dir": Path("."),
+    "data_dir": None,
+    "tasks": None,
+    "images_limit": -1,
+    "unpaired_limit": 0,
+    "eval_limit": None,
+    "seed": 42,
+    "no_rotate": [],
+    "rotate": [],
+    "vgg_weights": "imagenet",
+}
+
+
+def save_latest(
+    path: Path, scores: dict[str, float], input_scores: dict[str, dict], panels: list[tuple[str, list]]
+) -> None:
+    """Save what the report shows of the latest evaluation, as .npz.
+
+    Args:
+        path: file to write.
+        scores: {metric_task: value}.
+        input_scores: {task: {metric: value}} of the images as they came.
+        panels: [(task, [(title, (H, W) image), ...]), ...].
+    """
+    images = {f"{task}/{title}": image for task, row in panels for title, image in row}
+    with written_whole(path) as beside, open(beside, "wb") as file:
+        np.savez_compressed(file, scores=json.dumps({"output": scores, "input": input_scores}), **images)
+
+
+def write_report(folder: str | Path) -> Path:
+    """Write report.html into a run folder from the files that lie there; gives its path. Raises InputError."""
+    folder = Path(folder)
+    record, rows, done = read_args(folder), read_log(folder), RunFolder(folder).iterations_done()
+    scores, panels = read_latest(folder / "samples" / "latest.npz")
+    page = render(
+        title=folder.resolve().name,
+        summary=summary(record, rows, done),
+        comparisons={task: compare(images) for task, images in panels.items()},
+        scored=f"after iteration {rows[-1]['iteration']}" if rows else "none yet",
+        scores=score_rows(scores, panels),
+        makes_defects=makes_defects(record),
+        curves=read_picture(folder / "losses.png"),
+        choice=choice(folder),
+        choice_curve=read_picture(folder / "evaluation.png"),
+        advice=advice(folder, record, rows, done, scores),
+        next_step=next_step(folder, record),
+        arguments=record["arguments"],
+        not_default=record["not_default"],
+    )
+    write_text(folder / "report.html", page)
+    return folder / "report.html"
+
+
+def render(**fields: object) -> str:
+    """The page; every text in the fields is escaped unless it is Markup."""
+    import jinja2
+
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
+    environment.filters["embed"] = embed
+    environment.filters["gray_png"] = gray_png
+    return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(fields)
+
+
+def read_latest(path: Path) -> tuple[dict[str, dict], dict[str, dict[str, np.ndarray]]]:
+    """({"input", "output"} scores, {task: {title: (H, W) image}}) of the latest evaluation."""
+    panels = {}
+    if not path.is_file():
+        return {"input": {}, "output": {}}, panels
+    with np.load(path, allow_pickle=False) as stored:
+        for key in stored.files:
+            if "/" in key:
+                task, title = key.split("/")
+                panels.setdefault(task, {})[title] = stored[key]
+        return json.loads(str(stored["scores"])), panels
+
+
+def summary(record: dict, rows: list[dict], done: int) -> str:
+    """One sentence: what was trained, how long, with what."""
+    given, versions = record["arguments"], record["versions"]
+    trained = f"{float(rows[-1]['seconds']) / 60:.1f} minutes of training" if rows else "no evaluation yet"
+    return (
+        f"{given.get('recipe') or given.get('method')}, {done} iterations of {given['num_iters']}, {trained}, "
+        f"batch {given['batch_size']}, seed {given['seed']}, {given['precision']}; "
+        f"TensorFlow {versions['tensorflow']}, Keras {versions['keras']}"
+    )
+
+
+def middle(image: np.ndarray) -> np.ndarray:
+    """The middle of an (H, W) image, SHOWN pixels on a side at most: the page stays small."""
+    rows, columns = (slice(max(size - SHOWN, 0) // 2, max(size - SHOWN, 0) // 2 + SHOWN) for size in image.shape)
+    return image[rows, columns]
+
+
+def compare(images: dict[str, np.ndarray]) -> list[tuple[str, np.ndarray]]:
+    """What becomes what, beside what: three images of a task in gray values that can be compared.
+
+    Restored images and their input are shown in the range of the ground truth, after the affine metric's straight
+    line; generated defects in the range of the real ones, as they are.
+
+    Args:
+        images: {title: (H, W) image} of one task, as `read_latest` gives them.
+
+    Returns:
+        [(title, (H, W) uint8), ...] of before, after and beside.
+    """
+    from common.metrics import fit_affine
+
+    if "restored" in images:
+        truth, names = images["y"], ("x", "restored", "y")
+        shown = [fit_affine(images[name], truth) for name in names]
+    else:
+        truth, names = images["real x"], ("generated x", "real x", "y")
+        shown = [images[name] for name in names]
+    ranges = [np.percentile(truth, [0.5, 99.5])] * 2 + [np.percentile(shown[2], [0.5, 99.5])]
+    return [(name, to_gray(i, *limits)) for name, i, limits in zip(names, shown, ranges, strict=True)]
+
+
+def to_gray(image: np.ndarray, low: float, high: float) -> np.ndarray:
+    """An (H, W) image as uint8, 0 at `low` and 255 at `high`."""
+    return np.round(255 * np.clip((image - low) / ((high - low) or 1.0), 0, 1)).astype(np.uint8)
+
+
+def gray_png(gray: np.ndarray) -> bytes:
+    """The middle of an (H, W) uint8 image as the bytes of a PNG."""
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    Image.fromarray(middle(gray)).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def embed(png: bytes) -> str:
+    """Bytes of a PNG as a data URL."""
+    return "data:image/png;base64," + base64.b64encode(png).decode()
+
+
+def read_picture(path: Path) -> bytes | None:
+    """A picture file's bytes, or None where there is no file."""
+    return path.read_bytes() if path.is_file() else None
+
+
+def makes_defects(record: dict) -> bool:
+    """Whether a CIN-GAN was trained, from what `read_args` gives."""
+    given = record["arguments"]
+    # Run folders of earlier versions do not name their script; of the recipes' two, CIN-GAN's alone has a critic.
+    earlier = "CIN-GAN" if "recipe" in given and "n_critic" in given else "another"
+    return record.get("script", earlier) == "CIN-GAN"
+
+
+def score_rows(scores: dict[str, dict], tasks: Iterable[str]) -> list[tuple[str, str, dict[str, float]]]:
+    """(task, "input" or "output", {metric: value}) of each task, as far as there are scores.
+
+    Args:
+        scores: as `read_latest` gives them.
+        tasks: names.
+    """
+    rows = []
+    for task in tasks:
+        output = {key.removesuffix(f"_{task}"): v for key, v in scores["output"].items() if key.endswith(f"_{task}")}
+        rows += [(task, "input", scores["input"].get(task)), (task, "output", output)]
+    return [row for row in rows if row[2]]
+
+
+def read_choice(folder: Path) -> dict | None:
+    """What evaluate.py wrote, with "generator" the iteration of generator.h5 as it stands now; None without it."""
+    if not (folder / "evaluation.json").is_file():
+        return None
+    record = json.loads((folder / "evaluation.json").read_text(encoding="utf-8"))
+    generator = folder / "generator.h5"
+    if hashlib.sha256(generator.read_bytes()).hexdigest() != record["generator_sha256"]:
+        record["generator"] = None
+    return record
+
+
+def choice(folder: Path) -> str | None:
+    """How evaluate.py chose generator.h5 among the checkpoints, or None where it did not."""
+    record = read_choice(folder)
+    if record is None:
+        return None
+    text = (
+        f"evaluate.py scored {len(record['iterations'])} checkpoints by {record['metric'].upper()} on "
+        f"{record['images']} images, {record['x']} and {record['y']}; the best is that of iteration {record['best']}, "
+    )
+    if record["generator"] == record["best"]:
+        return text + "and it is generator.h5."
+    if record["generator"] is None:
+        return text + "but generator.h5 is none of them: it was written by a training since, or replaced."
+    return text + f"but generator.h5 is that of iteration {record['generator']} (--promote was not given)."
+
+
+def advice(folder: Path, record: dict, rows: list[dict], done: int, scores: dict[str, dict]) -> list[str]:
+    """What to do better, one line each, from how the training went."""
+    given, lines = record["arguments"], []
+    if done < given["num_iters"]:
+        lines.append(Markup("It was stopped early: go on with the same command and <code>--resume</code>."))
+    if makes_defects(record):
+        return lines
+    if given.get("cin_augment") and given.get("alpha") == 1:
+        return [*lines, "It saw no pairs: PSNR and SSIM mean something only where its test images are pairs."]
+    chosen = read_choice(folder)
+    settled = chosen is not None and chosen["generator"] == chosen["best"]
+    return lines + list(filter(None, (trend(task, own, rows, settled) for task, own in scores["input"].items())))
+
+
+def next_step(folder: Path, record: dict) -> tuple[str | Markup, str]:
+    """(what the generator is for, the command)."""
+    given, generator = record["arguments"], folder / "generator.h5"
+    if makes_defects(record):
+        use = Markup("Train a cGAN with its pairs (without real ones: add <code>--alpha=1</code>)")
+        return use, cgan_command(given, generator)
+    return "Use it on your own images", restore_command(generator, given.get("recipe") == "paper")
+
+
+def restore_command(generator: Path, needs_task: bool) -> str:
+    """The command that restores an image with a generator.
+
+    Args:
+        generator: its generator.h5.
+        needs_task: --task is to be filled in.
+    """
+    flag = " --task=NAME" if needs_task else ""
+    path = shlex.quote(str(generator))
+    return f"python restore.py --generator_path={path} \\\n    --input=IMAGE.tif --output=RESULT.tif{flag}"
+
+
+def cgan_command(given: dict, generator: Path) -> str:
+    """The command that trains a cGAN on the same rows, with the pairs of a CIN-GAN's generator.
+
+    Args:
+        given: the arguments of the CIN-GAN's training; those of SHARED_FLAGS may be missing.
+        generator: its generator.h5.
+    """
+    args = Arguments(recipe=given["recipe"], cin_augment=True, alpha=0.3, named=SHARED_FLAGS.keys())
+    in_vain = idle("train_cGAN", args)
+    words = [f"--recipe={given['recipe']}"]
+    for name, default in SHARED_FLAGS.items():
+        value = given.get(name, default)
+        if name not in in_vain and str(value) != str(default):
+            value = ",".join(value) if isinstance(value, list) else str(value)
+            words.append(f"--{name}={shlex.quote(value)}")
+    path = shlex.quote(str(generator))
+    return f"python train_cGAN.py {' '.join(words)} \\\n    --cin_augment=True --cin_generator_path={path}"
+
+
+def trend(task: str, own: dict[str, float], rows: list[dict], chosen: bool) -> str | None:
+    """One line on how a task's PSNR went, or None where there is nothing to do.
+
+    Args:
+        task: name.
+        own: {metric: value} of the input.
+        rows: of log.csv.
+        chosen: a checkpoint was chosen already.
+    """
+    psnr = [float(row[f"affine_psnr_{task}"]) for row in rows]
+    best, last = max(psnr), psnr[-1]
+    if last < own["affine_psnr"]:
+        return f"{task}: worse than its input. Train longer, or look at its pairs: are they registered?"
+    if last < best - SETTLED and not chosen:
+        return Markup(
+            "{}: an earlier evaluation was {:.2f} dB better. Train with <code>--keep_checkpoints=-1</code> and choose "
+            "with <code>evaluate.py</code>, on images set aside for it."
+        ).format(task, best - last)
+    if len(psnr) > 2 and last > psnr[-2] + SETTLED:
+        return Markup("{}: still getting better; more <code>--num_iters</code> will help.").format(task)
+    return None
