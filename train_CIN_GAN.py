@@ -47,7 +47,7 @@ def check_patch(patch: tuple[int, int], recipe: Recipe) -> None:
 def choose_no_rotate(args: argparse.Namespace, recipe: Recipe, run: RunFolder, tasks: list[Task]) -> list[str]:
     """Names of the tasks that are never turned: in recipe `paper` all, as released."""
     if recipe.cin_rotate:
-        return launch.find_no_rotate(args, tasks, unpaired=True)
+        return launch.choose_no_rotate(args, run, tasks, unpaired=True)
     if args.resume and run.read_state().get("no_rotate") == []:
         print("note: this run was started by an earlier version, which turned its images; it goes on like that")
         return []
@@ -66,7 +66,7 @@ def main(args: argparse.Namespace) -> int:
     args.no_rotate = choose_no_rotate(args, recipe, run, tasks)
     patch = launch.choose_patch(tasks, recipe.cin_patch, recipe)
     check_patch(patch, recipe)
-    strategy = launch.start_devices(args, f"recipe {args.recipe}", patch, recipe.gflop[0])
+    strategy = launch.start_devices(args, run, f"recipe {args.recipe}", patch, recipe.gflop[0])
     from methods import gans
     from training.evaluation import Evaluator
 

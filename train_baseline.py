@@ -49,9 +49,6 @@ def main(args: argparse.Namespace) -> int:
         launch.tell_of_unlike_pairs(tasks)
     runs = [RunFolder(args.dir / baseline.folder / task.name, args.keep_checkpoints) for task in tasks]
     resumes, overwrites = plan_starts(args, runs)
-    # Only CARE, augmented or averaged, turns images.
-    turning = args.method == "care"
-    args.no_rotate = launch.find_no_rotate(args, tasks, unpaired=False) if turning else [task.name for task in tasks]
     if args.max_seconds:
         args.max_seconds /= len(tasks)
     for task, run, resume, overwrite in zip(tasks, runs, resumes, overwrites, strict=True):
@@ -98,9 +95,11 @@ def importable(name: str) -> bool:
 
 def train_task(args: argparse.Namespace, baseline: Baseline, task: Task, run: RunFolder, given: list[str]) -> int:
     """Train the network of one task; returns the exit code."""
-    args.no_rotate = [name for name in args.no_rotate if name == task.name]
+    # Only CARE, augmented or averaged, turns images.
+    turning = args.method == "care"
+    args.no_rotate = launch.choose_no_rotate(args, run, [task], unpaired=False) if turning else [task.name]
     patch = launch.choose_patch([task], baseline.patch, baseline)
-    strategy = launch.start_devices(args, baseline.name, patch, baseline.gflop, most_gpus=1)
+    strategy = launch.start_devices(args, run, baseline.name, patch, baseline.gflop, most_gpus=1)
     import keras
 
     from methods import baselines

@@ -48,9 +48,9 @@ def main(args: argparse.Namespace) -> int:
         launch.tell_of_unlike_pairs(tasks)
     names = [task.name for task in tasks]
     check_cin_generator(args, names)
-    args.no_rotate = launch.find_no_rotate(args, tasks, args.cin_augment, args.recipe == "paper")
+    args.no_rotate = launch.choose_no_rotate(args, run, tasks, args.cin_augment, args.recipe == "paper")
     patch = launch.choose_patch(tasks, recipe.patch, recipe)
-    strategy = launch.start_devices(args, f"recipe {args.recipe}", patch, recipe.gflop[1])
+    strategy = launch.start_devices(args, run, f"recipe {args.recipe}", patch, recipe.gflop[1])
     from methods import gans
     from training.evaluation import Evaluator
 

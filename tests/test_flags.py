@@ -16,6 +16,7 @@ from tables import jobs as table_jobs
 from tables.rows import JOBS
 from training import options
 from training import run as launch
+from training.run_folder import RunFolder
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -40,6 +41,7 @@ ALWAYS = {
     "run_report": "",
     "data/simulate": "output n n_test size photons seed",
     "data/prepare_care": "output tasks input n_images n_test",
+    "data/prepare_micrographs": "output input overwrite",
     "data/prepare_folders": "x_dir y_dir unpaired test_files more_x more_y name output patch axes keep_empty",
     "animations/make_animations": "output",
     "illustrations/make_illustrations": "output",
@@ -154,11 +156,11 @@ def test_a_flag_in_vain_is_noted_and_one_that_acts_is_not(command, flag, vain, a
 
 
 @pytest.mark.parametrize(("devices", "noted"), [("the CPU", True), ("1 GPU", False)])
-def test_deterministic_is_in_vain_on_a_cpu(devices, noted, monkeypatch, capsys):
+def test_deterministic_is_in_vain_on_a_cpu(devices, noted, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(launch, "start_tensorflow", lambda *received, **named: (tf.distribute.get_strategy(), devices))
     monkeypatch.setattr(tf.config.experimental, "enable_op_determinism", lambda: None)
     args = options.complete(train_cGAN.make_parser().parse_args(["--deterministic", "--recipe=tuned"]))
-    launch.start_devices(args, "recipe tuned", (32, 32), 1.0)
+    launch.start_devices(args, RunFolder(tmp_path), "recipe tuned", (32, 32), 1.0)
     assert ("note: --deterministic has no effect: " in capsys.readouterr().out) == noted
 
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+import zlib
 from pathlib import Path
 
 import h5py
@@ -19,7 +20,7 @@ import models
 import train_cGAN
 import train_CIN_GAN
 from common.errors import InputError
-from data_utils import Images
+from data_utils import Images, load_tasks
 from recipes import RECIPES
 from restoring.generator_file import read_metadata
 from training import run as launch
@@ -157,10 +158,62 @@ def test_resume_refuses_other_settings(train):
 
 
 def test_resume_refuses_other_data(train, pair_folder):
+    """One pixel of a clean image that is not the first of the training."""
     train(train_cGAN, "--recipe=tuned")
-    np.save(pair_folder / "Layers_X.npy", np.load(pair_folder / "Layers_X.npy")[::-1])
+    change_pixel(pair_folder / "Layers_Y.npy", load_layers(pair_folder).train_y.rows[3])
     with pytest.raises(InputError, match="data was"):
         train(train_cGAN, "--recipe=tuned", "--resume")
+
+
+@pytest.mark.parametrize("row", [0, 3, -1])
+@pytest.mark.parametrize("kind", ["X", "Y"])
+def test_data_are_known_by_every_image_that_a_training_may_see(kind, row, pair_folder):
+    """Rows 0 and 3 are of pairs; the last one is of the unpaired pool, whose odd rows give x, and even ones y."""
+    layers = load_layers(pair_folder, images_limit=4, unpaired_limit=-1)
+    change_pixel(
+        pair_folder / f"Layers_{kind}.npy", (layers.unpaired_x if kind == "X" else layers.unpaired_y).rows[row]
+    )
+    changed = load_layers(pair_folder, images_limit=4, unpaired_limit=-1)
+    assert launch.fingerprint([layers]) != launch.fingerprint([changed])
+
+
+def load_layers(folder, **limits):
+    return load_tasks(folder, ["Layers"], **limits)[0][0]
+
+
+def change_pixel(path, row):
+    images = np.load(path)
+    images[row, 5, 5] += 1
+    np.save(path, images)
+
+
+def test_cin_gans_generator_is_known_by_its_content_and_in_an_earlier_version_by_its_path(train, tmp_path, capsys):
+    cin = train(train_CIN_GAN, "--recipe=tuned", "--n_critic=1") / "generator.h5"
+    moved = tmp_path / "moved.h5"
+    moved.write_bytes(cin.read_bytes())
+
+    def augment(path, *flags):
+        named = f"--cin_generator_path={path}"
+        return train(train_cGAN, "--recipe=tuned", "--cin_augment=True", named, *flags, folder="augmented")
+
+    checkpoint = augment(cin) / "checkpoints/000002.npz"
+    augment(moved, "--resume")
+    with h5py.File(moved, "r+") as file:
+        file.attrs["another"] = 1
+    with pytest.raises(InputError, match="cin_generator_sha256 was"):
+        augment(moved, "--resume")
+    assert "earlier version" not in capsys.readouterr().out
+    with np.load(checkpoint) as stored:
+        arrays = dict(stored)
+    state = json.loads(str(arrays["state"]))
+    del state["version"], state["cin_generator_sha256"]
+    tasks, _ = load_tasks(tmp_path / "pairs")
+    state["data"] = {task.name: [len(task.train_x), 32, 32, zlib.crc32(task.train_x[0])] for task in tasks}
+    np.savez(checkpoint, **{**arrays, "state": json.dumps({**state, "cin_generator_path": str(moved)})})
+    augment(moved, "--resume")
+    assert "was begun by an earlier version" in capsys.readouterr().out
+    with pytest.raises(InputError, match="cin_generator_path was"):
+        augment(cin, "--resume")
 
 
 @pytest.mark.parametrize("recipe", ["--recipe=paper", "--recipe=tuned"])

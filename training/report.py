@@ -56,7 +56,7 @@ def save_latest(
 def write_report(folder: str | Path) -> Path:
     """Write report.html into a run folder from the files that lie there; gives its path. Raises InputError."""
     folder = Path(folder)
-    record, rows, done = read_args(folder), read_log(folder), iterations_done(folder)
+    record, rows, done = read_args(folder), read_log(folder), RunFolder(folder).iterations_done()
     scores, panels = read_latest(folder / "samples" / "latest.npz")
     page = render(
         title=folder.resolve().name,
@@ -85,12 +85,6 @@ def render(**fields: object) -> str:
     environment.filters["embed"] = embed
     environment.filters["gray_png"] = gray_png
     return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(fields)
-
-
-def iterations_done(folder: Path) -> int:
-    """Finished iterations, by the last checkpoint: a training that is stopped saves, but does not evaluate."""
-    checkpoints = RunFolder(folder).checkpoints()
-    return int(checkpoints[-1].stem) if checkpoints else 0
 
 
 def read_latest(path: Path) -> tuple[dict[str, dict], dict[str, dict[str, np.ndarray]]]:

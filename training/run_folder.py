@@ -154,6 +154,11 @@ class RunFolder:
         """Paths of the whole checkpoints, oldest first."""
         return sorted((self.path / "checkpoints").glob("[0-9]*.npz"), key=lambda path: int(path.stem))
 
+    def iterations_done(self) -> int:
+        """Finished iterations, by the last checkpoint: a training that is stopped saves, but does not evaluate."""
+        checkpoints = self.checkpoints()
+        return int(checkpoints[-1].stem) if checkpoints else 0
+
     def evaluated(self) -> int | None:
         """Iteration of the last evaluation in log.csv; None where there is none."""
         try:
