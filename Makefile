@@ -7,7 +7,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
-PYTEST = $(BIN)/python -m pytest -n 2 --dist=loadfile
+PYTEST = $(BIN)/python -m pytest -n 2
 
 .PHONY: demo test test-all test-robustness lint
 
@@ -18,10 +18,10 @@ test: lint
 	$(PYTEST) -m "not slow"
 
 test-all: test
-	$(PYTEST) -m slow
+	$(PYTEST) --dist=loadfile -m slow
 
 test-robustness: $(VENV)/test-ready
-	$(PYTEST) tests/robustness
+	$(PYTEST) --dist=loadfile tests/robustness
 
 lint: $(VENV)/test-ready
 	$(BIN)/ruff check .

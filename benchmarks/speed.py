@@ -34,7 +34,7 @@ from common.errors import InputError
 from methods.batches import PairBatches, Sampling
 from recipes import RECIPES
 from restoring.normalization import PercentileNormalization, fit_cgan
-from tables.jobs import read_log
+from tables.trainings import read_log
 
 N_CRITIC = 5
 ITERATIONS, EVERY, BATCH = 60, 20, 16  # of part processes

@@ -30,7 +30,7 @@ from common.errors import InputError, run_script
 from common.files import write_text, written_whole
 from common.progress import progress_bar
 from data.downloads import FAILURES, file_digest, open_url
-from data.prepare_folders import cut
+from data.patches import cut
 
 HERE = Path(__file__).resolve().parent
 SERVER = "https://raw.githubusercontent.com"

@@ -25,7 +25,6 @@ COMMANDS = {path.stem for path in ROOT.glob("*.py")} - set(PACKAGES)
 COMMANDS |= {f"data.{path.stem}" for path in (ROOT / "data").glob("*.py") if "make_parser" in path.read_text()}
 # An ablation is a training by the published command, in a process of its own.
 STARTED = {("benchmarks.ablation", "train_cGAN"), ("benchmarks.ablation", "train_baseline")}
-STARTED |= {("data.prepare_micrographs", "data.prepare_folders")}
 
 
 @cache

@@ -14,9 +14,9 @@ import train_CIN_GAN
 from common.errors import InputError
 from data_utils import SAMPLE_DIR, load_tasks
 from restoring.generator_file import read_metadata
+from training import direction
+from training import run as launch
 from training.direction import measure
-from training.loop import direction
-from training.loop import run as launch
 
 ROOT = Path(__file__).resolve().parents[1]
 COLLECTIONS = [ROOT.parent / "shared/data" / name for name in ("real", "second")]

@@ -121,7 +121,9 @@ def test_the_time_of_the_demonstration_is_the_same_everywhere(path):
     assert "about 6 minutes on two cores with AVX-512, up to 16 on slower ones" in words
 
 
-@pytest.mark.parametrize("path", ["README.md", "docs/from_your_microscope.md", "train_cGAN.py", "Dockerfile"])
+@pytest.mark.parametrize(
+    "path", ["README.md", "docs/training.md", "docs/from_your_microscope.md", "train_cGAN.py", "Dockerfile"]
+)
 def test_recipe_tuned_is_trained_for_as_long_everywhere(path):
     """2,100 iterations, or 8,400 with CIN-GAN's pairs from all unpaired images: the lengths in docs/results.md."""
     text = (ROOT / path).read_text(encoding="utf-8").replace("\\\n", " ")
