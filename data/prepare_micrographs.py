@@ -20,10 +20,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import scipy
+import scipy  # its parts are loaded where they are used: --help is to answer at once
 import tifffile
 from PIL import Image
-from scipy.ndimage import gaussian_filter, gaussian_filter1d, zoom
 
 from common.command_line import OneLineParser
 from common.errors import InputError, run_script
@@ -92,7 +91,8 @@ def expose(rng, image, microscope):
 
 def axial_view(rng, image, microscope):
     """An (H, W) image as an axial section: blurred along axis 0, few planes exposed, linear between them."""
-    blurred = gaussian_filter1d(gaussian_filter(image, microscope.lateral), microscope.sigma, axis=0)
+    across = scipy.ndimage.gaussian_filter(image, microscope.lateral)
+    blurred = scipy.ndimage.gaussian_filter1d(across, microscope.sigma, axis=0)
     rows = np.arange(len(image))
     planes = rows[microscope.step // 2 :: microscope.step]
     exposed = expose(rng, blurred[planes], microscope)
@@ -102,9 +102,9 @@ def axial_view(rng, image, microscope):
 def coarse_camera(rng, image, microscope):
     """An (H, W) image by a wide-field microscope with a camera of large pixels, cubic interpolation back."""
     height, width = (size // microscope.step for size in image.shape)
-    blurred = gaussian_filter(image, microscope.sigma)
+    blurred = scipy.ndimage.gaussian_filter(image, microscope.sigma)
     binned = blurred.reshape(height, microscope.step, width, microscope.step).mean(axis=(1, 3))
-    return zoom(expose(rng, binned, microscope), microscope.step, order=3)
+    return scipy.ndimage.zoom(expose(rng, binned, microscope), microscope.step, order=3)
 
 
 def spoiled(rng, images, defect, microscope):
@@ -217,7 +217,7 @@ def make_second(load):
 
 def structure(tile):
     """Standard deviation of what is left of a tile without its noise."""
-    return gaussian_filter(tile, 2).std()
+    return scipy.ndimage.gaussian_filter(tile, 2).std()
 
 
 COLLECTIONS = {"real": make_real, "second": make_second}

@@ -12,7 +12,6 @@ import numpy as np
 from common.errors import InputError
 from common.files import write_text, written_whole
 from data_utils import Task
-from tables.page import save_picture, table_text
 from tables.rows import ROWS, Row
 
 
@@ -106,6 +105,8 @@ class Table:
 
     def write(self, tasks: list[Task], seed: int) -> None:
         """Write the page, and the picture of one seed."""
+        from tables.page import save_picture, table_text
+
         names, cells = [task.name for task in tasks], self.record["cells"]
         write_text(self.path.with_suffix(".md"), table_text(self.setting, names, self.record))
         rows = [row for row in ROWS[self.setting] if str(seed) in cells.get(row.job, {})]
