@@ -50,7 +50,7 @@ def test_two_iterations_leave_a_whole_run_folder(name, recipe, train, capsys):
     assert {path.name for path in run.glob("*.h5")} == {"generator.h5", *[judge] * bool(judge)}
     assert not list(run.rglob(".*")), "a temporary file is left"
     ready, command = capsys.readouterr().out.split("how it went: ")[1].split("iterations; ")
-    next_script = {"train_CIN_GAN": f"train_cGAN.py --recipe={recipe} --data_dir=", "train_cGAN": "restore.py"}[name]
+    next_script = {"train_CIN_GAN": f"train_cGAN.py --recipe={recipe} --dir=", "train_cGAN": "restore.py"}[name]
     assert str(run / "generator.h5") in ready and f"python {next_script}" in command and str(run) in command
     with open(run / "log.csv") as file:
         (row,) = csv.DictReader(file)
@@ -112,7 +112,8 @@ def test_a_cin_gan_of_recipe_paper_that_turned_its_images_resumes_like_that(trai
     assert all(np.array_equal(a, b) for a, b in zip(weights(whole), weights(parts), strict=True))
 
 
-@pytest.mark.parametrize(("cin_recipe", "alpha"), [pytest.param("paper", 0.5, marks=pytest.mark.slow), ("tuned", 1.0)])
+@pytest.mark.slow
+@pytest.mark.parametrize(("cin_recipe", "alpha"), [("paper", 0.5), ("tuned", 1.0)])
 def test_cgan_trains_with_pairs_of_cin_gan(cin_recipe, alpha, train, one_block):
     """Models of different recipes exchange images in raw units."""
     cin = train(train_CIN_GAN, f"--recipe={cin_recipe}", "--n_critic=1")
@@ -236,6 +237,7 @@ def test_resuming_a_finished_run_changes_nothing_and_it_can_grow(recipe, train, 
     assert read_iterations(run) == [2, 3]
 
 
+@pytest.mark.slow
 def test_a_cin_gan_whose_rate_anneals_cannot_grow(train):
     train(train_CIN_GAN, "--recipe=tuned", "--n_critic=1")
     with pytest.raises(InputError, match="num_iters was 2"):
