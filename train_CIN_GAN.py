@@ -29,7 +29,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser = options.recipe_parser(__doc__)
     per_recipe = ", ".join(f"{name}: {count}" for name, count in N_CRITIC.items())
     parser.add_argument(
-        "--n_critic", type=command_line.integer(1), help=f"critic updates an iteration (default: {per_recipe})"
+        "--n_critic", type=command_line.integer(1), help=f"critic updates per iteration (default: {per_recipe})"
     )
     return parser
 
@@ -49,7 +49,7 @@ def choose_no_rotate(args: argparse.Namespace, recipe: Recipe, run: RunFolder, t
     if recipe.cin_rotate:
         return launch.choose_no_rotate(args, run, tasks, unpaired=True)
     if args.resume and run.read_state().get("no_rotate") == []:
-        print("note: this run was started by an earlier version, which turned its images; it goes on like that")
+        print("note: an earlier version started this run and turned its images; the resumed run turns them too")
         return []
     return [task.name for task in tasks]
 

@@ -33,7 +33,7 @@ def make_parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--method", choices=list(BASELINES), required=True, help="the method to train")
     add("--augment", action="store_true", help="care: our random crops, flips, turns and averaged weights")
-    add("--n_critic", type=command_line.integer(1), default=5, help="deblurgan: critic updates an iteration")
+    add("--n_critic", type=command_line.integer(1), default=5, help="deblurgan: critic updates per iteration")
     return parser
 
 
