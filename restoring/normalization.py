@@ -224,10 +224,10 @@ def _spread(count, sample):
     return np.unique(np.linspace(0, count - 1, min(count, sample)).astype(int))
 
 
-def block_means(image: np.ndarray) -> np.ndarray:
-    """Means of 8 x 8 pixel blocks of an (H, W) image, flattened; rows and columns left over are dropped."""
-    height, width = (size // BLOCK * BLOCK for size in image.shape)
-    blocks = image[:height, :width].reshape(height // BLOCK, BLOCK, width // BLOCK, BLOCK)
+def block_means(image: np.ndarray, height: int = BLOCK, width: int = BLOCK) -> np.ndarray:
+    """Means of blocks, 8 x 8 pixels as a rule, of an (H, W) image, flattened; what is left over is dropped."""
+    rows, columns = image.shape[0] // height, image.shape[1] // width
+    blocks = image[: rows * height, : columns * width].reshape(rows, height, columns, width)
     return blocks.mean(axis=(1, 3), dtype=np.float64).ravel()
 
 

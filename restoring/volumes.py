@@ -12,6 +12,7 @@ import json
 import math
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator
 from functools import lru_cache
 from itertools import product
@@ -240,11 +241,18 @@ def run_blocks(scheduler: str | None, job: VolumeJob, blocks: list[Block]) -> No
 @contextlib.contextmanager
 def connect(scheduler: str | None) -> Iterator[distributed.Client]:
     """A dask client: of the cluster at an address, else of one process on this machine."""
+    import dask
     import distributed
 
     if scheduler is None:
         options = {"n_workers": 1, "threads_per_worker": 1, "dashboard_address": None, "silence_logs": 50}
-        with distributed.LocalCluster(**options) as cluster, distributed.Client(cluster) as client:
+        # A folder of its own, removed at the end: dask leaves one in the system's temporary folder.
+        with (
+            tempfile.TemporaryDirectory() as folder,
+            dask.config.set(temporary_directory=folder),
+            distributed.LocalCluster(**options) as cluster,
+            distributed.Client(cluster) as client,
+        ):
             yield client
         return
     try:

@@ -16,6 +16,7 @@ PICTURES = 3  # in docs/quickstart.ipynb
 SUFFIXES = (".py", ".h5", ".npy", ".csv", ".json")
 
 
+@pytest.mark.slow
 def test_the_page_runs_as_it_stands(tmp_path):
     page = (ROOT / "docs/from_your_microscope.md").read_text(encoding="utf-8")
     script = "set -e\n" + "\n".join(re.findall(r"```bash\n(.*?)```", page, re.DOTALL))
@@ -28,7 +29,8 @@ def test_the_page_runs_as_it_stands(tmp_path):
     assert len(list((tmp_path / "checked").glob("*_check.tif"))) == 10
 
 
-def test_the_notebook_runs_from_any_folder(tmp_path, monkeypatch):
+@pytest.mark.slow
+def test_the_notebook_runs_from_any_folder(tmp_path, monkeypatch, temporary_folder):
     nbclient = pytest.importorskip("nbclient", reason="nbclient is not installed (requirements/dev.txt)")
     pytest.importorskip("ipykernel", reason="ipykernel is not installed (requirements/dev.txt)")
     for name, value in {"REPOSITORY": str(ROOT), "ITERATIONS": "2", "CUDA_VISIBLE_DEVICES": ""}.items():
@@ -36,6 +38,7 @@ def test_the_notebook_runs_from_any_folder(tmp_path, monkeypatch):
     notebook = read_notebook()
     nbclient.NotebookClient(notebook, timeout=600, resources={"metadata": {"path": str(tmp_path)}}).execute()
     assert "restored" in "".join(output.get("text", "") for cell in code_cells(notebook) for output in cell.outputs)
+    assert list(temporary_folder.glob("quickstart_*")), "its results are left, but not in the system's folder"
 
 
 def test_the_notebook_is_stored_as_it_ran_and_small():

@@ -16,7 +16,7 @@ from training.run_folder import RunFolder
 NOTE = "was begun by an earlier version; it goes on with the tasks that it never turned"
 
 
-@pytest.fixture(params=list(RUNS))
+@pytest.fixture(params=[pytest.param(name, marks=[pytest.mark.slow] * ("CIN" in name)) for name in RUNS])
 def earlier(request, tmp_path, monkeypatch):
     """(run folder, function that resumes it with more flags)."""
     monkeypatch.chdir(tmp_path)

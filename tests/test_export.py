@@ -71,6 +71,7 @@ def test_saved_model_equals_keras(tmp_path, make_generator):
     assert [p.name for p in (tmp_path / "folder").iterdir()] == ["saved"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("recipe", list(NORMALIZATIONS))
 def test_the_zoo_accepts_a_package_and_predicts_at_another_size(tmp_path, make_generator, recipe):
     """Their own command line, unchanged, tests both weight formats; their Python API restores another image."""

@@ -38,7 +38,7 @@ JUDGES = {
 }
 
 
-@pytest.mark.parametrize("recipe", ["paper", "tuned"])
+@pytest.mark.parametrize("recipe", [pytest.param("paper", marks=pytest.mark.slow), "tuned"])
 @pytest.mark.parametrize("name", list(SCRIPTS))
 def test_two_iterations_leave_a_whole_run_folder(name, recipe, train, capsys):
     run = train(SCRIPTS[name], f"--recipe={recipe}", "--n_critic=1" if name == "train_CIN_GAN" else "--alpha=0.3")
@@ -71,6 +71,7 @@ def one_block(monkeypatch):
     )
 
 
+@pytest.mark.slow
 def test_cin_gan_of_recipe_paper_never_turns_an_image(train, one_block, monkeypatch):
     """As released; every image of a batch is one of the training images as it lies in its file."""
     kept, start = [], launch.Training.run
@@ -93,6 +94,7 @@ def test_cin_gan_of_recipe_paper_never_turns_an_image(train, one_block, monkeypa
         assert {image.tobytes() for image in drawn} <= known
 
 
+@pytest.mark.slow
 def test_a_cin_gan_of_recipe_paper_that_turned_its_images_resumes_like_that(train, one_block, monkeypatch, capsys):
     """A checkpoint of the code before ends with the same weights, to the bit, as that code's uninterrupted run."""
     flags = ["--recipe=paper", "--n_critic=1", "--num_iters=4", "--save_every=2"]
@@ -107,7 +109,7 @@ def test_a_cin_gan_of_recipe_paper_that_turned_its_images_resumes_like_that(trai
     assert all(np.array_equal(a, b) for a, b in zip(weights(whole), weights(parts), strict=True))
 
 
-@pytest.mark.parametrize(("cin_recipe", "alpha"), [("paper", 0.5), ("tuned", 1.0)])
+@pytest.mark.parametrize(("cin_recipe", "alpha"), [pytest.param("paper", 0.5, marks=pytest.mark.slow), ("tuned", 1.0)])
 def test_cgan_trains_with_pairs_of_cin_gan(cin_recipe, alpha, train, one_block):
     """Models of different recipes exchange images in raw units."""
     cin = train(train_CIN_GAN, f"--recipe={cin_recipe}", "--n_critic=1")
@@ -120,7 +122,7 @@ def weights(run):
     return keras.models.load_model(run / "generator.h5", compile=False).get_weights()
 
 
-@pytest.mark.parametrize("recipe", ["paper", "tuned"])
+@pytest.mark.parametrize("recipe", [pytest.param("paper", marks=pytest.mark.slow), "tuned"])
 def test_resume_equals_the_uninterrupted_run(recipe, train, one_block):
     """Stopped after 2 of 4 iterations and resumed: the same generator, to the bit."""
     flags = [f"--recipe={recipe}", "--num_iters=4", "--save_every=2"]
@@ -132,6 +134,7 @@ def test_resume_equals_the_uninterrupted_run(recipe, train, one_block):
     assert all(np.array_equal(a, b) for a, b in zip(weights(whole), weights(parts), strict=True))
 
 
+@pytest.mark.slow
 def test_float16_trains_and_resumes_exactly(train):
     """The loss scale is part of the checkpoint; weights are kept in float32."""
     flags = ("--recipe=tuned", "--precision=float16", "--save_every=1")
@@ -142,6 +145,7 @@ def test_float16_trains_and_resumes_exactly(train):
     assert all(np.array_equal(a, b) for a, b in zip(whole, parts, strict=True))
 
 
+@pytest.mark.slow
 def test_cin_gan_trains_in_bfloat16(train):
     assert all(np.isfinite(a).all() for a in weights(train(train_CIN_GAN, "--recipe=tuned", "--precision=bfloat16")))
 
@@ -187,6 +191,7 @@ def change_pixel(path, row):
     np.save(path, images)
 
 
+@pytest.mark.slow
 def test_cin_gans_generator_is_known_by_its_content_and_in_an_earlier_version_by_its_path(train, tmp_path, capsys):
     cin = train(train_CIN_GAN, "--recipe=tuned", "--n_critic=1") / "generator.h5"
     moved = tmp_path / "moved.h5"
@@ -216,7 +221,7 @@ def test_cin_gans_generator_is_known_by_its_content_and_in_an_earlier_version_by
         augment(cin, "--resume")
 
 
-@pytest.mark.parametrize("recipe", ["--recipe=paper", "--recipe=tuned"])
+@pytest.mark.parametrize("recipe", [pytest.param("--recipe=paper", marks=pytest.mark.slow), "--recipe=tuned"])
 def test_resuming_a_finished_run_changes_nothing_and_it_can_grow(recipe, train, one_block):
     """The losses of its last row stay; a constant learning rate may go on to more iterations."""
     run = train(train_cGAN, recipe)
@@ -406,6 +411,7 @@ def test_generator_of_other_tasks_is_refused(train, pair_folder):
         train(train_cGAN, "--cin_augment=True", f"--cin_generator_path={cin / 'generator.h5'}", folder="augmented")
 
 
+@pytest.mark.slow
 def test_ctrl_c_saves_and_says_how_to_go_on(pair_folder):
     """SIGINT during training: exit code 130, a whole checkpoint, and a resumable run."""
     folder = pair_folder.parent

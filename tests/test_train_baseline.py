@@ -27,7 +27,9 @@ def quick_networks(monkeypatch):
     monkeypatch.setattr(models, "patch_critic", lambda num_tasks: critic(num_tasks, (4, 8)))
 
 
-@pytest.mark.parametrize("method", ["deblurgan", "cyclegan", pytest.param("care", marks=needs_csbdeep)])
+@pytest.mark.parametrize(
+    "method", ["deblurgan", pytest.param("cyclegan", marks=pytest.mark.slow), pytest.param("care", marks=needs_csbdeep)]
+)
 def test_script_leaves_a_run_folder_per_task_that_restore_takes(method, train, quick_networks, pair_folder, tmp_path):
     flags = ["--n_critic=1"] if method == "deblurgan" else ["--augment"] if method == "care" else []
     run = train(train_baseline, f"--method={method}", *flags)
@@ -42,6 +44,7 @@ def test_script_leaves_a_run_folder_per_task_that_restore_takes(method, train, q
     assert restored.shape == (12, 32, 32) and np.isfinite(restored).all()
 
 
+@pytest.mark.slow
 def test_script_goes_on_with_unfinished_tasks(train, quick_networks):
     """The first task is finished, the second was killed at its start: --resume trains the second only."""
     run = train(train_baseline, "--method=cyclegan", "--tasks=Layers")

@@ -94,6 +94,7 @@ class RunFolder:
 
     def _lock(self):
         """The lock, held; not held on a file system without locks. Raises InputError where another training has it."""
+        open(self._lock_path, "a").close()  # raises where the file is another user's, or nothing can be written
         # A soft lock would outlive a killed training: another machine of a cluster could not go on with its run.
         lock = FileLock(self._lock_path, timeout=0, fallback_to_soft=False)
         try:
