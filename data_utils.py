@@ -1,4 +1,4 @@
-"""Pair sets on disk: found, checked, memory-mapped and split. No TensorFlow, so that bad input is told at once.
+"""Pair sets on disk: found, checked, memory-mapped and split. No TensorFlow, so that bad input is reported at once.
 
 A pair set of task NAME is `NAME_X.npy` (defective images x) and `NAME_Y.npy` (their clean ground truth y), both
 (N, H, W) or (N, H, W, 1) of any real dtype; `NAME_X_test.npy` and `NAME_Y_test.npy` are optional.
@@ -161,7 +161,7 @@ def _all_task_names(data_dir):
         partner = lonely[0].name.removesuffix("_X.npy") + "_Y.npy"
         raise InputError(f"{lonely[0]} has no {partner} beside it; add it, or choose with --tasks")
     if not names:
-        raise InputError(f"{data_dir} holds no pair set; expected files NAME_X.npy and NAME_Y.npy (see README, Data)")
+        raise InputError(f"{data_dir} holds no pair set; expected NAME_X.npy and NAME_Y.npy (see docs/training.md)")
     return names
 
 

@@ -32,7 +32,7 @@ def make_parser() -> OneLineParser:
     add("--x", type=Path, required=True, help="defective images that were set aside: file or folder")
     add("--y", type=Path, required=True, help="their clean partners")
     add("--task", help="the defect type; needed by recipe paper")
-    add("--metric", choices=["psnr", "ssim"], default="psnr", help="which of the affine metric decides (psnr)")
+    add("--metric", choices=["psnr", "ssim"], default="psnr", help="score that decides, affine metric (default: psnr)")
     add("--promote", action="store_true", help="make the best checkpoint's generator generator.h5")
     return parser
 

@@ -7,7 +7,7 @@
 
 The package holds Keras HDF5 and ONNX weights, test input and output, axes, normalisation, a cover and the citation; its
 own command line checks it: `bioimageio test package.zip`. ONNX and SavedModel are the bare network, (batch, height,
-width, 1): the README says how to normalise. Recipe `tuned`, per-image percentiles: the zoo has no step back to x's
+width, 1): see docs/restoring.md. Recipe `tuned`, per-image percentiles: the zoo has no step back to x's
 units, so a package's output is in units of x's percentiles, (x - p2) / (p99.8 - p2). Recipe `paper`: in y's units.
 """
 
@@ -34,7 +34,7 @@ def make_parser() -> argparse.ArgumentParser:
     add("--generator_path", type=Path, required=True, help="generator.h5 of train_cGAN.py or train_baseline.py")
     add("--format", choices=list(SUFFIXES), required=True)
     add("--output", type=Path, required=True, help="file (.zip, .onnx) or folder (saved_model) to write")
-    add("--sample", type=Path, help="bioimageio: a defective image as those in use, for test, cover and check")
+    add("--sample", type=Path, help="bioimageio: a typical defective image, for test, cover and check")
     add("--task", help="bioimageio, recipe paper: the defect type whose normalisation is exported")
     add("--name", default="MicroscopyGAN restoration", help="bioimageio: 5 to 128 letters, digits, spaces")
     add("--author", default="MicroscopyGAN user", help="bioimageio: who trained it")
@@ -69,7 +69,7 @@ def check(args: argparse.Namespace, metadata: Metadata) -> None:
     if args.format != "bioimageio":
         return
     if args.sample is None:
-        raise InputError("--format=bioimageio needs --sample=IMAGE, a defective image as those in use")
+        raise InputError("--format=bioimageio needs --sample=IMAGE, a typical defective image")
     find_images(args.sample)
     if metadata.needs_task and args.task is None:
         raise InputError(f"--format=bioimageio needs --task, one of {', '.join(metadata.tasks)}")

@@ -5,7 +5,7 @@
     python reproduce_tables.py --setting=A --num_iters=3000 --batch_size=100 --data_dir=care    the paper's settings
     python reproduce_tables.py --setting=A --runs=FOLDER --data_dir=care    runs that are finished, none trained
 
-Setting A: few real pairs; B: no pairs (x and y of the same rows, drawn independently). --seconds is the time of the
+Setting A: few real pairs; B: unpaired (x and y of the same rows, drawn independently). --seconds is the time of the
 training steps of one row: methods with one network per task share it, and in B a CIN-GAN counts in its row. A step is
 measured first and turned into a number of iterations, so that schedules never depend on the clock. Results:
 table_A.md, table_A.json (every score of every image and seed) and table_A.png below --dir. What is finished is kept:
@@ -46,7 +46,7 @@ def make_parser() -> argparse.ArgumentParser:
     """The script's arguments."""
     parser = command_line.OneLineParser(__doc__)
     add = parser.add_argument
-    add("--setting", choices=list(ROWS), required=True, help="A: few real pairs; B: no pairs")
+    add("--setting", choices=list(ROWS), required=True, help="A: few real pairs; B: unpaired")
     length = parser.add_mutually_exclusive_group()
     length.add_argument("--num_iters", type=command_line.integer(1), help="iterations of every network")
     length.add_argument("--seconds", type=command_line.seconds, help="seconds of training steps of every row")
@@ -80,7 +80,7 @@ def main(args: Arguments) -> int:
     try:
         (score_finished if args.runs else train_and_score)(args, data, tasks)
     except KeyboardInterrupt:
-        print("stopped; the same command goes on")
+        print("stopped; repeat the same command to continue")
         return 130
     page = args.dir / f"table_{args.setting}.md"
     print(f"\n{page.read_text(encoding='utf-8')}\n{page}, .json and .png")

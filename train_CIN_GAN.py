@@ -30,7 +30,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser = options.recipe_parser(__doc__)
     per_recipe = ", ".join(f"{name}: {recipe.cin_gan.n_critic}" for name, recipe in RECIPES.items())
     parser.add_argument(
-        "--n_critic", type=command_line.integer(1), help=f"critic updates an iteration (default: {per_recipe})"
+        "--n_critic", type=command_line.integer(1), help=f"critic updates per iteration (default: {per_recipe})"
     )
     return parser
 
@@ -48,7 +48,7 @@ def check_patch(patch: tuple[int, int], margin: int) -> None:
 def choose_no_rotate(args: argparse.Namespace, turns: str, run: RunFolder, tasks: list[Task]) -> list[str]:
     """Names of the tasks that are never turned; `turns` is the recipe's (`Augmentation`)."""
     if turns == "none" and args.resume and run.read_state().get("no_rotate") == []:
-        print("note: this run was started by an earlier version, which turned its images; it goes on like that")
+        print("note: an earlier version started this run and turned its images; the resumed run turns them too")
         return []
     return launch.choose_no_rotate(args, run, tasks, True, turns)
 

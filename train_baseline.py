@@ -32,7 +32,7 @@ def make_parser() -> argparse.ArgumentParser:
     add, augmenting, with_critic = parser.add_argument, _named("augments"), _named("has_critic")
     add("--method", choices=list(BASELINES), required=True, help="the method to train")
     add("--augment", action="store_true", help=f"{augmenting}: our random crops, flips, turns and averaged weights")
-    add("--n_critic", type=command_line.integer(1), default=5, help=f"{with_critic}: critic updates an iteration")
+    add("--n_critic", type=command_line.integer(1), default=5, help=f"{with_critic}: critic updates per iteration")
     return parser
 
 

@@ -1,4 +1,4 @@
-"""Scores and sharpness of generators on images that they were not trained on and that are no test images.
+"""Scores and sharpness of generators on images that are neither training nor test images.
 
     python -m benchmarks sharpness --data_dir=REAL --images_limit=10 RUN/generator.h5 OTHER_RUN/generator.h5
 

@@ -64,7 +64,7 @@ def start_tensorflow(
 
     Args:
         num_gpu: None for all that are visible (the CPU where none is), 0 for the CPU, else how many; where there are
-            fewer, those are used, and it is said.
+            fewer, those are used, with a note.
         most: use this many at most.
         make_strategy: makes the strategy from the number of GPUs, before TensorFlow's first operation; one over several
             machines must be.
@@ -87,7 +87,8 @@ def start_tensorflow(
         tf.zeros(1)
     devices = "the CPU" if not count else "1 GPU" if count == 1 else f"{count} GPUs"
     if num_gpu and count < num_gpu:
-        reason = f"visible are {len(gpus)}" if count == len(gpus) else f"this method uses {count} at most"
+        are = "is" if len(gpus) == 1 else "are"
+        reason = f"{len(gpus)} {are} visible" if count == len(gpus) else f"this method uses {count} at most"
         print(f"note: --num_gpu={num_gpu}, but {reason}; using {devices}")
     if strategy is not None:
         return strategy, devices
@@ -117,7 +118,7 @@ INSTRUCTIONS = {"bfloat16": ("avx512_bf16", "amx_bf16"), "float16": ("avx512_fp1
 
 
 def is_slow_on_cpu(precision: str, cpuinfo: str = "/proc/cpuinfo") -> bool:
-    """Whether this CPU lacks the instructions of a precision; False where that cannot be told."""
+    """Whether this CPU lacks the instructions of a precision; False where that is unknown."""
     try:
         with open(cpuinfo) as file:
             flags = next((line for line in file if line.startswith("flags")), None)

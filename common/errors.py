@@ -1,4 +1,4 @@
-"""Errors that a user can mend, told in one line."""
+"""Errors that a user can correct, each in one line."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class InputError(ValueError):
 
 
 def run_script(main: Callable[[argparse.Namespace], int], args: argparse.Namespace) -> NoReturn:
-    """Run a script's main(args) and exit: its own code, or 2 and one line `error: ...` for what a user can mend.
+    """Run a script's main(args) and exit: its own code, or 2 and one line `error: ...` for what a user can correct.
 
     Ctrl-C where nothing else handles it ends with one line too, and 130.
     """

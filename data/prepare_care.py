@@ -115,7 +115,7 @@ def unpack_npz(archive, member, folder):
                         copy(tar.extractfile(entry), file, f"unpacking {archive.name}", entry.size)
                     return target
     except (tarfile.TarError, EOFError, OSError) as failure:
-        raise InputError(f"{archive}: damaged, or no .tar.gz ({failure}); download it again") from failure
+        raise InputError(f"{archive}: damaged, or not a .tar.gz file ({failure}); download it again") from failure
     raise InputError(f"{archive} holds no {member}; expected one of CARE's training archives, or its data_label.npz")
 
 

@@ -47,7 +47,7 @@ def make_parser():
     add("--name", required=True, help="name of the task: letters, digits and underscores")
     add("--output", type=Path, required=True, help="folder to write to")
     add("--patch", type=integer(32), default=128, help="height and width of the patches in pixels (default: 128)")
-    add("--axes", type=axes, metavar="ZYX", help="a letter per dimension of the files, where what is printed is wrong")
+    add("--axes", type=axes, metavar="ZYX", help="a letter per dimension of the files, if the printed axes are wrong")
     add("--keep_empty", action="store_true", help="keep patches of empty background")
     return parser
 
@@ -137,8 +137,8 @@ def make_pair_set(args):
         # Twice, because behind the pairs the odd rows give x and the even rows y (data_utils): none is lost.
         arrays[""] = [np.concatenate([a, np.repeat(b, 2, axis=0)]) for a, b in zip((x, y), more, strict=True)]
         words += f"\n{len(more[0])} images of each kind without partners behind the pairs{left_out(empty)}"
-        words += f"\ntrain both GANs with --images_limit={pairs} --unpaired_limit=-1 (of several tasks: the smallest;"
-        words += " rows behind the pairs are no pairs)"
+        words += f"\ntrain both GANs with --images_limit={pairs} --unpaired_limit=-1 (with several tasks, the smallest;"
+        words += " rows behind the pairs are not pairs)"
     return arrays, words
 
 
@@ -149,7 +149,7 @@ def make_unpaired_set(args):
 
 
 def left_out(empty):
-    """What is said of empty patches."""
+    """The words for patches that were left out."""
     return f"; {empty} of empty background left out" if empty else ""
 
 
@@ -158,7 +158,7 @@ def check(args):
     if not args.name.replace("_", "").isalnum():
         raise InputError(f"--name={args.name}: expected letters, digits and underscores")
     if args.unpaired and (args.test_files or args.more_x or args.more_y):
-        raise InputError("--unpaired goes without --test_files, --more_x and --more_y: it makes no pairs")
+        raise InputError("--unpaired cannot be combined with --test_files, --more_x or --more_y")
     if bool(args.more_x) != bool(args.more_y):
         raise InputError("--more_x and --more_y go together: CIN-GAN needs defective and clean images")
     if args.more_x and not args.test_files:

@@ -46,8 +46,8 @@ def make_parser():
     """The script's arguments."""
     parser = OneLineParser(__doc__)
     parser.add_argument("--output", type=Path, required=True, help="folder to write to; must not hold pair sets yet")
-    parser.add_argument("--n", type=integer(1), default=40, help="training pairs a task (default: 40)")
-    parser.add_argument("--n_test", type=integer(1), default=10, help="test pairs a task (default: 10)")
+    parser.add_argument("--n", type=integer(1), default=40, help="training pairs per task (default: 40)")
+    parser.add_argument("--n_test", type=integer(1), default=10, help="test pairs per task (default: 10)")
     parser.add_argument("--size", type=integer(32), default=128, help="height and width in pixels (default: 128)")
     parser.add_argument("--photons", type=float, help="photons at the brightest structures of x (default: per task)")
     parser.add_argument("--seed", type=integer(0), default=0, help="(default: 0)")

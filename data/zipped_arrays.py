@@ -28,7 +28,7 @@ def open_zip(path):
     try:
         return zipfile.ZipFile(path)
     except (zipfile.BadZipFile, OSError) as failure:
-        raise InputError(f"{path}: damaged, or no zip file ({failure})") from failure
+        raise InputError(f"{path}: damaged, or not a zip file ({failure})") from failure
 
 
 def only_array(archive, path):

@@ -45,7 +45,7 @@ def load_vgg(source: str) -> tuple[keras.Model, str]:
         try:
             return _load_file(_imagenet_file(time_limit=PATIENCE)), "ImageNet filters"
         except InputError:
-            return _build(), "random filters, because ImageNet's could not be had within 20 s"
+            return _build(), "random filters, because ImageNet's could not be downloaded within 20 s"
     if source == "imagenet":
         return _load_file(_imagenet_file(time_limit=None)), "ImageNet filters"
     return _load_file(Path(source)), f"filters of {source}"

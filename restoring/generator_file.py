@@ -99,7 +99,7 @@ class Metadata:
         names = (*self.tasks, *self.no_rotate, self.script, self.recipe)
         numbers = (self.size_multiple, self.noise_channels, self.margin)
         if not all(isinstance(name, str) for name in names) or not self.tasks:
-            raise InputError("damaged generator file (names that are no text)")
+            raise InputError("damaged generator file (names that are not text)")
         if not all(type(number) is int and 0 <= number <= 128 for number in numbers) or not self.size_multiple:
             raise InputError(f"damaged generator file (size_multiple, noise_channels, margin {numbers})")
         if not set(self.tasks) <= set(self.normalization.tasks()):
@@ -165,7 +165,7 @@ def read_metadata(path: str | Path) -> Metadata:
         raise InputError(f"{path}: {path.stat().st_size / 1e6:.0f} MB; no generator has over {LARGEST_FILE / 1e6:.0f}")
     stored, config = _read_attributes(path)
     if not isinstance(stored, str) or not isinstance(config, str):
-        raise InputError(f"{path}: no generator of MicroscopyGAN; expected a generator.h5 that its training wrote")
+        raise InputError(f"{path}: not a generator of MicroscopyGAN; expected the generator.h5 of a training")
     try:
         _check_layers(json.loads(config))
         return _parse(json.loads(stored))
@@ -263,4 +263,4 @@ def _check_model(path, model, metadata):
     if received != expected or outputs != [(None, None, None, 1)]:
         raise InputError(f"{path}: a model with inputs {received} and outputs {outputs}, not a generator of images")
     if not all(np.isfinite(weight).all() for weight in model.get_weights()):
-        raise InputError(f"{path}: damaged generator file (weights that are no finite numbers)")
+        raise InputError(f"{path}: damaged generator file (weights that are not finite)")

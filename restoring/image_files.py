@@ -236,7 +236,7 @@ def write_image(path: str | Path, source: ImageFile, planes: np.ndarray) -> None
         try:
             tifffile.imwrite(beside, array, photometric="minisblack", **options)
         except (ValueError, TypeError, KeyError, ArithmeticError, struct.error) as failure:
-            print(f"note: {path}: written without the metadata of {source.path}, which cannot be ({failure})")
+            print(f"note: {path}: written without the metadata of {source.path}, which cannot be written ({failure})")
             tifffile.imwrite(beside, array, photometric="minisblack")
 
 

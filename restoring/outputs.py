@@ -51,14 +51,14 @@ def check_outputs(
         if target.resolve() in inputs or (truth and target.parent.resolve() == truth.resolve()):
             raise InputError(f"--output={output} would overwrite the input {target}; choose another")
         if target.suffix.lower() == ".png" and (options.dtype == "float32" or is_map):
-            raise InputError(f"{target}: PNG holds no float32; choose --dtype=uint16, or a name in .tif")
+            raise InputError(f"{target}: PNG cannot hold float32; choose --dtype=uint16, or a name in .tif")
         if target.is_dir():
             raise InputError(f"--output: {target} is a folder; choose the name of a file")
         if target.exists() and not overwrite:
             raise InputError(f"{target} exists; choose another --output, or pass --overwrite")
     folder = next(folder for folder in targets[0].absolute().parents if folder.exists())
     if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
-        raise InputError(f"--output={output}: {folder} is no folder that you may write to")
+        raise InputError(f"--output={output}: {folder} is not a folder that you may write to")
 
 
 def check_collisions(sources: list[Path], outputs: list[list[Path]]) -> None:

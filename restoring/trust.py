@@ -165,7 +165,7 @@ def read_calibration(path: str | Path) -> Calibration:
     except (ValueError, KeyError, TypeError) as failure:
         raise InputError(f"--calibration={path}: not what calibrate.py writes ({failure!r})") from failure
     if not (np.isfinite(calibration).all() and min(calibration) >= 0):
-        raise InputError(f"--calibration={path}: {calibration} are no deviations")
+        raise InputError(f"--calibration={path}: {calibration} are not standard deviations")
     return calibration
 
 

@@ -102,7 +102,7 @@ def check_cin_generator(options: RestoreOptions, metadata: Metadata) -> None:
     if not cin.makes_defects or task not in cin.tasks:
         raise InputError(f"{path}: expected a CIN-GAN's generator that knows {task}")
     if not cin.noise_channels:
-        raise InputError(f"{path} makes no noise (recipe paper): what it allows cannot be told")
+        raise InputError(f"{path} makes no noise, so --check cannot estimate a tolerance; use a tuned CIN-GAN")
     if metadata.script == "CARE" and not isinstance(metadata.normalization, OwnPercentileNormalization):
         raise InputError(
             f"--check: {options.generator} is CARE's, of an older version, and does not hold how the intensities of "

@@ -228,7 +228,9 @@ def run_blocks(scheduler: str | None, job: VolumeJob, blocks: list[Block]) -> No
         for future in as_completed(futures):
             failure = future.exception()
             if failure:
-                raise InputError(f"a block failed ({failure}); what is done is kept, the same command goes on")
+                raise InputError(
+                    f"a block failed ({failure}); finished blocks are kept: repeat the same command to continue"
+                )
             clipped += future.result()
             future.release()
             bar.update()

@@ -69,7 +69,7 @@ def table_text(setting: str, names: list[str], record: dict) -> str:
     return "\n".join(lines) + "\n"
 
 
-TITLES = {"A": "few real pairs", "B": "no real pairs"}
+TITLES = {"A": "few real pairs", "B": "unpaired"}
 NOTES = {
     "A": "CIN-GAN's training comes on top of the budget. CARE, augmented: with our crops, flips, turns, averaged "
     "weights and eight-fold averaging.",

@@ -88,7 +88,7 @@ def training_seconds(log: list[dict[str, float]]) -> float:
 
 
 def last_third(log: list[dict[str, float]], name: str) -> float | None:
-    """Gain in affine PSNR, dB, over about the last third of a training, from its log; None where it cannot be told."""
+    """Gain in affine PSNR, dB, over about the last third of a training, from its log; None where it is unknown."""
     key, end = f"affine_psnr_{name}", log[-1]["iteration"]
     earlier = [row for row in log[:-1] if key in row]
     if not earlier:

@@ -36,9 +36,9 @@ def test_a_method_that_uses_one_gpu_takes_one_of_all(calls):
 @pytest.mark.parametrize(
     ("visible", "most", "devices", "reason"),
     [
-        (2, None, "2 GPUs", "visible are 2"),
-        (1, None, "1 GPU", "visible are 1"),
-        (0, None, "the CPU", "visible are 0"),
+        (2, None, "2 GPUs", "2 are visible"),
+        (1, None, "1 GPU", "1 is visible"),
+        (0, None, "the CPU", "0 are visible"),
         (2, 1, "1 GPU", "this method uses 1 at most"),
     ],
 )

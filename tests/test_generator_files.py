@@ -69,5 +69,5 @@ def test_damage_is_named(tmp_path, metadata, damage):
 
 def test_a_plain_keras_file_is_no_generator(tmp_path):
     save_keras(models.tuned_generator((4, 4, 4)), tmp_path / "model.h5")
-    with pytest.raises(InputError, match="no generator of MicroscopyGAN"):
+    with pytest.raises(InputError, match="not a generator of MicroscopyGAN"):
         read_metadata(tmp_path / "model.h5")

@@ -1,4 +1,4 @@
-"""Rows that are no pairs are named; right pairs never are."""
+"""Rows that are not true pairs are named; right pairs never are."""
 
 import numpy as np
 import pytest

@@ -80,7 +80,7 @@ def damage(folder, kind):
     [
         ("axes", "expected SCYX"),
         ("cut", "download it again"),
-        ("text", "no .tar.gz"),
+        ("text", "not a .tar.gz file"),
         ("other", "holds no train_data/data_label.npz"),
         ("keys", "expected CARE's keys"),
     ],
@@ -182,7 +182,7 @@ def spoil(folder, kind):
     ("kind", "message"),
     [
         ("y missing", "Drosophila_Y_shortened.npy.zip: no such file"),
-        ("no zip", "no zip file"),
+        ("no zip", "not a zip file"),
         ("flipped", "is damaged"),
         ("bomb", "is cut short"),
         ("no array", "holds 0 .npy files"),

@@ -143,7 +143,7 @@ def test_the_last_files_are_held_and_the_training_finds_every_image_without_part
     "flags, message",
     [
         (("--test_files=2",), "leaves nothing to train on"),
-        (("--unpaired", "--test_files=1"), "makes no pairs"),
+        (("--unpaired", "--test_files=1"), "cannot be combined"),
         (("--test_files=1", "--more_x=x"), "go together"),
         (("--more_x=x", "--more_y=y"), "needs --test_files"),
     ],

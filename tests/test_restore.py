@@ -272,7 +272,7 @@ def test_png_is_read_and_written_in_whole_numbers_only(tmp_path, generator):
     Image.fromarray(image).save(tmp_path / "x.png")
     assert run(generator, f"--input={tmp_path}/x.png", f"--output={tmp_path}/r.png", "--dtype=uint16") == 0
     assert np.abs(read_image(tmp_path / "r.png").planes[0].astype(float) - image).max() <= 1
-    with pytest.raises(InputError, match="PNG holds no float32"):
+    with pytest.raises(InputError, match="PNG cannot hold float32"):
         run(generator, f"--input={tmp_path}/x.png", f"--output={tmp_path}/s.png")
     assert run(generator, f"--input={tmp_path}/x.png", f"--output={tmp_path}/s.tif") == 0
 

@@ -128,7 +128,7 @@ def test_scores_without_pairs_are_not_taken_for_faults(tmp_path):
     record["arguments"] |= {"cin_augment": True, "alpha": 1.0}
     (folder / "args.json").write_text(json.dumps(record))
     page = Page(run_report.write_report(folder))
-    assert "It saw no pairs" in page.lines[0] and "worse than its input" not in page.text
+    assert "It trained unpaired" in page.lines[0] and "worse than its input" not in page.text
 
 
 def test_recipe_paper_needs_the_task_and_cin_gan_is_followed_by_a_cgan(tmp_path):

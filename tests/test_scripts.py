@@ -108,7 +108,7 @@ def test_a_cin_gan_of_recipe_paper_that_turned_its_images_resumes_like_that(trai
     assert RunFolder(parts).read_state()["no_rotate"] == []
     capsys.readouterr()
     train(train_CIN_GAN, *flags, "--resume", folder="parts")
-    assert "note: this run was started by an earlier version, which turned its images" in capsys.readouterr().out
+    assert "note: an earlier version started this run and turned its images" in capsys.readouterr().out
     assert all(np.array_equal(a, b) for a, b in zip(weights(whole), weights(parts), strict=True))
 
 
@@ -336,7 +336,10 @@ MISTAKES = {
         "train_cGAN.py --data_dir=pairs --cin_augment=True --cin_generator_path=text.h5",
         "text.h5: not an HDF5 file",
     ),
-    "other h5": ("restore.py --generator_path=other.h5 --input=a.npy --output=b.npy", "no generator of MicroscopyGAN"),
+    "other h5": (
+        "restore.py --generator_path=other.h5 --input=a.npy --output=b.npy",
+        "not a generator of MicroscopyGAN",
+    ),
     "twice": ("train_cGAN.py --data_dir=pairs --tasks=Layers,Layers", "expected different names"),
     "path": ("train_cGAN.py --data_dir=. --tasks=pairs/Layers", "expected different names"),
     "seed": ("train_cGAN.py --data_dir=pairs --seed=5000000000", "at most 4294967295, received '5000000000'"),
@@ -403,7 +406,7 @@ def test_the_published_commands_run_on_a_machine_without_a_gpu(tmp_path):
         environment = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
         done = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
-        assert done.stdout.count("note: --num_gpu=2, but visible are 0; using the CPU\n") == 1
+        assert done.stdout.count("note: --num_gpu=2, but 0 are visible; using the CPU\n") == 1
         assert read_iterations(tmp_path / folder) == [2] and (tmp_path / folder / "generator.h5").is_file()
 
 

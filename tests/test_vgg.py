@@ -76,7 +76,7 @@ def test_imagenet_without_internet_fails_fast_and_names_both_ways_out(offline):
 
 def test_auto_falls_back_and_says_so(offline):
     _, description = vgg.load_vgg("auto")
-    assert "random" in description and "could not be had" in description
+    assert "random" in description and "could not be downloaded" in description
 
 
 def test_the_cache_is_used(monkeypatch, tmp_path, offline):

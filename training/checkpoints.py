@@ -27,7 +27,7 @@ def check_independent(x: Path, y: Path, data_dir: str | None) -> None:
     """Say where the images of two files or folders are among those that the run knows already."""
     files = {file.resolve() for path in (x, y) for file in find_images(path)}
     if data_dir and any(file.parent == Path(data_dir).resolve() for file in files):
-        print(f"note: {x} lies in the run's --data_dir; choose on images that it neither trained nor reports on")
+        print(f"note: {x} lies in the run's --data_dir; choose on images neither trained nor reported on")
 
 
 def score_checkpoints(
@@ -81,7 +81,7 @@ def promote(run: RunFolder, network: keras.Model, best: int, standing: int | Non
     network.set_weights(run.load_released(run / "checkpoints" / f"{best:06d}.npz"))
     kept = keep_generator(run)
     save_generator(network, run / "generator.h5", metadata)
-    print(f"{run / 'generator.h5'} is now that of iteration {best}; the one before is kept as {kept.name}")
+    print(f"{run / 'generator.h5'} is now that of iteration {best}; the earlier one is kept as {kept.name}")
     return best
 
 

@@ -39,7 +39,9 @@ def _workers():
         index = config["task"]["index"]
         known = index < len(spec[config["task"]["type"]])
     except (ValueError, KeyError, TypeError, AttributeError) as failure:
-        raise InputError(f"TF_CONFIG cannot be read ({failure!r}): {text[:200]!r}; see the README for one") from failure
+        raise InputError(
+            f"TF_CONFIG cannot be read ({failure!r}): {text[:200]!r}; docs/training.md has an example"
+        ) from failure
     if not known or set(spec) - {"chief", "worker"}:
         raise InputError(f"TF_CONFIG: expected workers (and a chief) alone, one of them this task: {text[:200]!r}")
     return workers
@@ -139,7 +141,7 @@ def failures_told(strategy: tf.distribute.Strategy) -> Iterator[None]:
             raise
         raise InputError(
             f"another worker ended or cannot be reached ({_first_line(failure)}); "
-            "start all of them again with --resume, as many as you like"
+            "start any number of workers again with --resume"
         ) from failure
 
 

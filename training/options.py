@@ -176,9 +176,9 @@ def _add_length_and_data(add, methods):
     add("--batch_size", type=integer(1), help=f"images per iteration over all devices (default: {size})")
     add("--num_iters", type=integer(1), default=3000, help="iterations: generator updates (default: 3000)")
     add("--max_seconds", type=seconds, help="stop cleanly after this many seconds, if that comes first")
-    add("--num_gpu", type=integer(0), help="GPUs to use, of those there are; 0 is the CPU (default: all)")
+    add("--num_gpu", type=integer(0), help="GPUs to use; 0 is the CPU (default: all)")
     add("--images_limit", type=integer(1, (-1,)), default=-1, help="real pairs per task; -1 is all (default)")
-    add("--unpaired_limit", type=integer(0, (-1,)), default=0, help="images after the pairs, for unpaired use; -1: all")
+    add("--unpaired_limit", type=integer(0, (-1,)), default=0, help="unpaired images after the pairs; -1 is all")
     add("--eval_limit", type=integer(1), help=f"images held for evaluation ({EVAL_LIMIT}, or a fifth where few)")
     add("--dir", type=Path, default=Path("."), help="folder in which the results folder appears (default: here)")
     add("--data_dir", type=Path, help="folder of NAME_X.npy and NAME_Y.npy (default: here if it has any, else data/)")
@@ -198,11 +198,11 @@ def _add_run(add):
         help="of the split, the batches and the networks (default: 42)",
     )
     add("--save_every", type=integer(1), default=500, help="iterations between checkpoints (default: 500)")
-    add("--keep_checkpoints", type=integer(1, (-1,)), default=2, help="of the last ones (default: 2); -1 is all")
+    add("--keep_checkpoints", type=integer(1, (-1,)), default=2, help="last checkpoints kept (default: 2); -1 is all")
     add("--eval_every", type=integer(1), default=500, help="iterations between evaluations (default: 500)")
     choices = ["stop", "rollback"]
     add("--on_divergence", choices=choices, default="stop", help="rollback: to the last checkpoint, with other batches")
-    add("--deterministic", action="store_true", help="same result every time on a GPU too (slower); a CPU always is")
+    add("--deterministic", action="store_true", help="same result every time on a GPU too (slower), as on a CPU")
     add("--resume", action="store_true", help="go on from the last checkpoint of the results folder")
     add("--overwrite", action="store_true", help="start anew; an earlier results folder is renamed, not deleted")
 

@@ -1,4 +1,4 @@
-"""Do x and y of each pair show one field? Rows that are no pairs are told before a training takes them for some."""
+"""Do x and y of each pair show one field? Rows that are not true pairs are named before a training."""
 
 from __future__ import annotations
 
@@ -40,5 +40,5 @@ def notice_of(task: Task) -> str | None:
     named = ", ".join(map(str, rows[:5])) + (f" and {len(rows) - 5} more" if len(rows) > 5 else "")
     return (
         f"{task.name}: x looks more like the y of another row than like its own in rows {named}; "
-        "if these are no pairs, lower --images_limit or mend the files"
+        "if these rows are not true pairs, fix the files or lower --images_limit"
     )

@@ -223,7 +223,7 @@ def advice(folder: Path, record: dict, rows: list[dict], done: int, scores: dict
     if makes_defects(record):
         return lines
     if given.get("cin_augment") and given.get("alpha") == 1:
-        return [*lines, "It saw no pairs: PSNR and SSIM mean something only where its test images are pairs."]
+        return [*lines, "It trained unpaired: PSNR and SSIM have a meaning only if its test images are pairs."]
     chosen = read_choice(folder)
     settled = chosen is not None and chosen["generator"] == chosen["best"]
     return lines + list(filter(None, (trend(task, own, rows, settled) for task, own in scores["input"].items())))

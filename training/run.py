@@ -124,7 +124,7 @@ def is_of_earlier_version(run: RunFolder) -> bool:
 
 
 def choose_patch(tasks: list[Task], largest: int | None, recipe: Recipe | Baseline) -> tuple[int, int]:
-    """(height, width) of the training patches; it is said where images are cropped."""
+    """(height, width) of the training patches; prints where images are cropped."""
     patch = patch_shape(tasks, largest, recipe.size_multiple)
     if any(task.shape != patch for task in tasks):
         print(f"training on patches of {patch[0]} x {patch[1]} pixels")

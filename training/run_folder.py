@@ -122,7 +122,7 @@ class RunFolder:
         return notice
 
     def write_args(self, args: argparse.Namespace, given: list[str], script: str) -> None:
-        """Save what was trained, all arguments, the names of those that are no defaults, versions and the git commit.
+        """Save what was trained, all arguments, the names of those that are not defaults, versions and the git commit.
 
         Args:
             script: as in `generator_files.Metadata`: "cGAN", "CIN-GAN", or the name of a baseline.
