@@ -174,7 +174,7 @@ def start_training(folder, *flags, **options):
 
 def workers(count):
     """(environment, cores) of each process."""
-    cores = np.array_split(sorted(os.sched_getaffinity(0)), count)
+    cores = [part.tolist() for part in np.array_split(sorted(os.sched_getaffinity(0)), count)]
     if count == 1:
         return [({}, cores[0])]
     with socket.create_server(("localhost", 0)) as one, socket.create_server(("localhost", 0)) as two:
