@@ -6,10 +6,9 @@
 FROM tensorflow/tensorflow:2.19.0-gpu
 
 WORKDIR /microscopygan
-COPY requirements*.txt ./
+COPY . .
 # The image's TensorFlow stays: it is the one that fits its CUDA.
 RUN python3 -m pip install --no-cache-dir "tensorflow==2.19.0" -r requirements.txt
-COPY . .
 
 # Results and Keras' cache of VGG16's filters appear in the folder that is mounted.
 ENV KERAS_HOME=/images/.keras PYTHONDONTWRITEBYTECODE=1

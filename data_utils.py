@@ -6,6 +6,7 @@ A pair set of task NAME is `NAME_X.npy` (defective images x) and `NAME_Y.npy` (t
 
 from __future__ import annotations
 
+import zlib
 from pathlib import Path
 from typing import NamedTuple
 
@@ -29,6 +30,7 @@ class Images:
 
     def __init__(self, array: np.memmap, rows: np.ndarray, path: Path):
         self.array, self.rows, self.path = array, np.asarray(rows, dtype=np.int64), path
+        self._checksum = None
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -52,14 +54,25 @@ class Images:
         """(height, width) in pixels."""
         return self.array.shape[1:]
 
+    @property
+    def checksum(self) -> int:
+        """CRC-32 of the values of all images, one after the other, as float32."""
+        if self._checksum is None:
+            self.check()
+        return self._checksum
+
     def check(self) -> None:
         """Raise InputError where an image holds NaN or infinity, or one value everywhere."""
+        checksum = 0
         for row, image in zip(self.rows, self, strict=True):
+            # Here, where every image is read anyway: arrays of gigabytes are not read twice.
+            checksum = zlib.crc32(np.ascontiguousarray(image), checksum)
             low, high = float(image.min()), float(image.max())
             if not np.isfinite(low) or not np.isfinite(high):
                 raise InputError(f"{self.path}: image {row} holds NaN or infinite values; repair or remove it")
             if low == high:
                 raise InputError(f"{self.path}: image {row} is constant ({low:g} everywhere); remove this pair")
+        self._checksum = checksum
 
 
 class Task(NamedTuple):

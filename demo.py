@@ -72,15 +72,16 @@ def train(script: str, flags: list[str]) -> None:
 
 def restore(folder: Path, run: str, names: list[str]) -> dict[str, np.ndarray]:
     """Restore the test images of every task; returns {task: (N, H, W) restored}."""
-    import restore as script
+    from restoring.image_files import read_image
+    from restoring.options import RestoreOptions
+    from restoring.restore_files import load_restorer, restore_file
 
     generator, results = folder / run / "generator.h5", {}
     print(f"\nrestoring the test images with {generator}", flush=True)
     for name in names:
-        source, target = SAMPLE_DIR / f"{name}_X_test.npy", folder / run / "restored" / f"{name}.npy"
-        flags = [f"--generator_path={generator}", f"--input={source}", f"--output={target}", f"--task={name}"]
-        script.main(script.make_parser().parse_args([*flags, "--average=8"]))
-        results[name] = np.load(target)
+        options, source = RestoreOptions(generator, task=name, average=8), read_image(SAMPLE_DIR / f"{name}_X_test.npy")
+        restore_plane, _ = load_restorer(options)
+        results[name] = restore_file(options, restore_plane, source, folder / run / "restored" / f"{name}.npy")
     return results
 
 

@@ -50,7 +50,7 @@ def choose_no_rotate(args: argparse.Namespace, turns: str, run: RunFolder, tasks
     if turns == "none" and args.resume and run.read_state().get("no_rotate") == []:
         print("note: this run was started by an earlier version, which turned its images; it goes on like that")
         return []
-    return launch.find_no_rotate(args, tasks, True, turns)
+    return launch.choose_no_rotate(args, run, tasks, True, turns)
 
 
 def main(args: argparse.Namespace, recipe: Recipe | None = None) -> int:
@@ -66,7 +66,7 @@ def main(args: argparse.Namespace, recipe: Recipe | None = None) -> int:
     args.no_rotate = choose_no_rotate(args, part.augmentation.turns, run, tasks)
     patch = launch.choose_patch(tasks, part.patch, recipe)
     check_patch(patch, part.margin)
-    strategy = launch.start_devices(args, f"recipe {args.recipe}", patch, part.gflop)
+    strategy = launch.start_devices(args, run, f"recipe {args.recipe}", patch, part.gflop)
     from training.evaluation import Evaluator
 
     normalization = part.normalizing.fit(tasks)

@@ -1,6 +1,6 @@
 """Train a method that the paper compares with, one network per task, on the same data and split as ours.
 
-    python train_baseline.py --method=care --images_limit=10 --num_iters=800         (requirements-baselines.txt)
+    python train_baseline.py --method=care --images_limit=10 --num_iters=800         (requirements/baselines.txt)
     python train_baseline.py --method=deblurgan --images_limit=10 --num_iters=3000
     python train_baseline.py --method=cyclegan --images_limit=10 --num_iters=3000    unpaired
 
@@ -52,8 +52,6 @@ def main(args: argparse.Namespace, baseline: Baseline | None = None) -> int:
         launch.tell_of_unlike_pairs(tasks)
     runs = [RunFolder(args.dir / baseline.folder / task.name, args.keep_checkpoints) for task in tasks]
     resumes, overwrites = plan_starts(args, runs)
-    turns = "undirected" if baseline.turns else "none"
-    args.no_rotate = launch.find_no_rotate(args, tasks, False, turns)
     if args.max_seconds:
         args.max_seconds /= len(tasks)
     for task, run, resume, overwrite in zip(tasks, runs, resumes, overwrites, strict=True):
@@ -95,9 +93,10 @@ def plan_starts(args: argparse.Namespace, runs: list[RunFolder]) -> tuple[list[b
 
 def train_task(args: argparse.Namespace, baseline: Baseline, task: Task, run: RunFolder, given: list[str]) -> int:
     """Train the network of one task; returns the exit code."""
-    args.no_rotate = [name for name in args.no_rotate if name == task.name]
+    turning = baseline.turns
+    args.no_rotate = launch.choose_no_rotate(args, run, [task], unpaired=False) if turning else [task.name]
     patch = launch.choose_patch([task], baseline.patch, baseline)
-    strategy = launch.start_devices(args, baseline.name, patch, baseline.gflop, most_gpus=1)
+    strategy = launch.start_devices(args, run, baseline.name, patch, baseline.gflop, most_gpus=1)
     import keras
 
     from training.evaluation import Evaluator

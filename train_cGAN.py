@@ -49,9 +49,9 @@ def main(args: argparse.Namespace, recipe: Recipe | None = None) -> int:
         launch.tell_of_unlike_pairs(tasks)
     names = [task.name for task in tasks]
     check_cin_generator(args, names)
-    args.no_rotate = launch.find_no_rotate(args, tasks, args.cin_augment, part.augmentation.turns)
+    args.no_rotate = launch.choose_no_rotate(args, run, tasks, args.cin_augment, part.augmentation.turns)
     patch = launch.choose_patch(tasks, part.patch, recipe)
-    strategy = launch.start_devices(args, f"recipe {args.recipe}", patch, part.gflop)
+    strategy = launch.start_devices(args, run, f"recipe {args.recipe}", patch, part.gflop)
     from training.evaluation import Evaluator
 
     variety = part.augmentation.mirror, part.augmentation.intensity, part.augmentation.mixup_after
@@ -71,10 +71,10 @@ def make_batches(args: argparse.Namespace, part: CganPart, tasks: list[Task], sa
         return PairBatches(tasks, part.normalizing.fit(tasks), sampling)
     from training.generated_pairs import generate_pairs
 
-    generated = generate_pairs(args.cin_generator_path, tasks, args.seed)
+    generated, scales = generate_pairs(args.cin_generator_path, tasks, args.seed, sampling.patch)
     of_generated = part.normalizing.fit(tasks, generated)
     normalization = of_generated if args.alpha == 1.0 else part.normalizing.fit(tasks)
-    return PairBatches(tasks, normalization, sampling, generated, args.alpha, of_generated)
+    return PairBatches(tasks, normalization, sampling, generated, args.alpha, of_generated, scales)
 
 
 def check_cin_generator(args: argparse.Namespace, names: list[str]) -> None:

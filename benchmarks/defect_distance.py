@@ -15,7 +15,7 @@ import numpy as np
 from scipy.ndimage import uniform_filter
 
 from benchmarks.measuring import print_table, read_tasks
-from restore import load_applier
+from restoring.apply import Applier
 from restoring.normalization import block_means
 
 FLOOR = 1e-5  # of the power in units of x's range: 0.3 % of it does not matter
@@ -65,7 +65,7 @@ def rows(generators, tasks):
     yield "y itself", *(distances(on_scale[name], real[name]) for name in real)
     yield "real x, half", *(distances(x[::2], x[1::2], False) for x in real.values())
     for path in generators:
-        apply = load_applier(Path(path))
+        apply = Applier.load(path)
         made = {task.name: [apply(y, task.name, draw=i) for i, y in enumerate(task.test_y)] for task in tasks}
         yield path, *(distances(made[name], real[name]) for name in real)
 

@@ -16,13 +16,13 @@ from PIL import Image
 
 from benchmarks.measuring import read_tasks
 from common.metrics import affine_metric, fit_affine
-from restore import load_applier
+from restoring.apply import Applier
 
 FIELDS, SIDE = 8, 1.04  # images a task, inches of each
 
 
 def restore_fields(task, care, ours):
-    """{label: FIELDS images of (H, W) in raw units} of one task; `care` and `ours` are `inference.Applier`s."""
+    """{label: FIELDS images of (H, W) in raw units} of one task; `care` and `ours` are `Applier`s."""
     chosen = np.linspace(0, len(task.test_x) - 1, FIELDS).round().astype(int)
     x, y = ([images[i] for i in chosen] for images in (task.test_x, task.test_y))
     restored = {"CARE": [care(i, task.name) for i in x], "ours": [ours(i, task.name, average=8) for i in x]}
@@ -49,9 +49,9 @@ def main(*, care: Path, generator_path: Path, data_dir: Path, output: Path):
     figure = Figure(figsize=(FIELDS * SIDE + 0.3, len(tasks) * (4 * SIDE + 0.25)), layout="constrained")
     figure.get_layout_engine().set(w_pad=0.01, h_pad=0.01, wspace=0, hspace=0)
     grid = figure.subplots(4 * len(tasks), FIELDS)
-    ours = load_applier(generator_path)
+    ours = Applier.load(generator_path)
     for index, task in enumerate(tasks):
-        rows = restore_fields(task, load_applier(care / task.name / "generator.h5"), ours)
+        rows = restore_fields(task, Applier.load(care / task.name / "generator.h5"), ours)
         draw_task(grid[4 * index : 4 * index + 4], rows, task.name)
     figure.savefig(output, dpi=100)
     Image.open(output).convert("L").save(output, optimize=True)  # a third of the size as gray values

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.measuring import print_table, read_tasks
-from restore import load_applier
+from restoring.apply import Applier
 
 
 def flux(image, y):
@@ -28,6 +28,6 @@ def row(task, apply):
 
 
 def main(*, generator_path: Path, data_dir: Path):
-    apply = load_applier(generator_path)
+    apply = Applier.load(generator_path)
     rows = (row(task, apply) for task in read_tasks(data_dir))
     print_table(["restored flux / true flux", "mean", "lowest", "highest", "input: mean"], rows)

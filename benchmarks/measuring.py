@@ -14,7 +14,7 @@ from pathlib import Path
 
 import data_utils
 from common.files import write_text
-from tables import jobs as table_jobs
+from tables.trainings import run_logged
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -31,7 +31,7 @@ def train_once(words, folder, results):
     """
     if not (folder / "done").is_file():
         again = ["--overwrite"] if (folder / results).exists() else []
-        table_jobs.run_logged([*words, f"--dir={folder}", "--eval_every=100000", *again], folder / "log.txt")
+        run_logged([*words, f"--dir={folder}", "--eval_every=100000", *again], folder / "log.txt")
         (folder / "done").touch()
     return folder / results
 

@@ -19,8 +19,7 @@ from benchmarks.ablation import PAPER
 from benchmarks.measuring import Record, print_table, read_tasks, train_once
 from common.files import write_text
 from common.metrics import affine_metric, fit_affine
-from restore import load_applier
-from restoring.generator_file import load_generator
+from restoring.apply import Applier
 from restoring.normalization import fit_range
 
 SCORES, TANH = "{:.2f}, {:.2f}", "{:.3f}, {:.3f}, {:.0f} %"
@@ -35,11 +34,10 @@ def best_of_half(task, normalization):
     return images
 
 
-def tanh_of_tests(path, task, normalization):
+def tanh_of_tests(generator, task, normalization):
     """(mean, deviation, percent beyond 0.999 of the limits) of what the generator's tanh gives for the test images."""
     import keras
 
-    generator, _ = load_generator(path)
     part = keras.Model(generator.input, generator.layers[-1].input[1])
     x = [normalization.x_scale(task.name, image).normalize(image) for image in task.test_x]
     values = part.predict(np.stack(x)[..., None], batch_size=4, verbose=0)
@@ -62,10 +60,10 @@ def measure(ingredient, tasks, normalization, data_dir, num_iters, vgg_weights, 
     words += ["--batch_size=4", "--images_limit=10", f"--data_dir={data_dir}"]
     folder = dir / f"{ingredient or 'as published'}_{num_iters}".replace(" ", "_")
     path = train_once(words, folder, "Microscopy_cGAN_results") / "generator.h5"
-    apply, found = load_applier(path), {}
+    apply, found = Applier.load(path), {}
     for task in tasks:
         restored = [apply(x, task.name) for x in task.test_x]
-        found[task.name] = {"scores": scores(restored, task), "tanh": tanh_of_tests(path, task, normalization)}
+        found[task.name] = {"scores": scores(restored, task), "tanh": tanh_of_tests(apply.network, task, normalization)}
     return found
 
 

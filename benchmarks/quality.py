@@ -27,7 +27,6 @@ from benchmarks.measuring import ROOT, Record, print_table, read_tasks, train_on
 from common.errors import InputError
 from common.files import write_text
 from methods.filters import has_bm3d
-from tables.rows import Row
 from tables.scores import score_filter, score_generator
 
 SECONDS_225, CIN, UNPAIRED, CARE, PRECISION = 2100, 1000, 1000, 335, 400  # iterations
@@ -130,9 +129,8 @@ def train_and_score(cell, data_dir, dir):
     results = baseline or "Microscopy_cGAN_results" + "_CIN_augm" * bool(cell.cin)
     tag = "".join(c if c.isalnum() else "_" for c in " ".join(cell.flags).replace("{cin}", f"{{{cell.cin}}}"))
     run = train_once([*cell.command, *flags, *shared], dir / "runs" / f"{tag}_{name}", results)
-    row = Row(cell.label, "", cell.average)
     tasks = read_tasks(data, cell.limit, cell.seed)
-    return {t.name: means(score_generator(row, t, run / t.name if baseline else run, None)[0]) for t in tasks}
+    return {t.name: means(score_generator(run / t.name if baseline else run, t, cell.average)[0]) for t in tasks}
 
 
 def defect_generator(cell, dir, shared, name):

@@ -14,7 +14,7 @@ import numpy as np
 from benchmarks.measuring import print_table, read_tasks
 from common.errors import InputError
 from common.metrics import affine_metric, fit_affine
-from restore import load_applier
+from restoring.apply import Applier
 
 BANDS = ((0.02, 0.05), (0.05, 0.1), (0.1, 0.2), (0.2, 0.5))
 MOST_ROWS = 40
@@ -37,7 +37,7 @@ def compare(restored, y):
 
 def row(path, task, images_limit, average):
     """Run, task, and the means of `compare` over the task's rows behind its pairs, power ratios as such, as text."""
-    apply = load_applier(path)
+    apply = Applier.load(path)
     rows = range(images_limit, min(images_limit + MOST_ROWS, len(task.train_x)))
     if not rows:
         raise InputError(f"{task.name} has {len(task.train_x)} pairs, none behind --images_limit={images_limit}")

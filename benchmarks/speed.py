@@ -33,7 +33,7 @@ from common.errors import InputError
 from methods.batches import PairBatches, Sampling
 from recipes.paper import PAPER
 from restoring.normalization import PercentileNormalization, fit_gains
-from tables.jobs import read_log
+from tables.trainings import read_log
 
 ITERATIONS, EVERY, BATCH = 60, 20, 16  # of part processes
 

@@ -16,14 +16,12 @@ import numpy as np
 from matplotlib.figure import Figure
 from scipy.ndimage import gaussian_filter, uniform_filter
 
-import calibrate
 from benchmarks.measuring import print_table, read_tasks
 from common.errors import InputError
 from common.files import write_text
-from restore import load_applier, load_uncertain
 from restoring import trust
-from restoring.generator_file import read_metadata
-from restoring.trust_maps import CheckReport
+from restoring.apply import Applier
+from restoring.trust_maps import CheckMap
 
 SIGMA, REACH, PLACES = 2.0, 6, 4  # pixels, pixels, changes of each kind per image
 CHANGES = ("planted", "erased")
@@ -106,22 +104,22 @@ def draw_roc(axis, name, scores):
 
 
 def main(*, generator_path: Path, cin_generator_path: Path, data_dir: Path, images_limit: int = 10, output: Path):
-    apply, dropout = load_uncertain(generator_path)
-    metadata, apply_cin = read_metadata(generator_path), load_applier(cin_generator_path)
+    apply, apply_cin = Applier.load(generator_path), Applier.load(cin_generator_path)
+    dropout = apply.with_dropout()
     tasks = read_tasks(data_dir, images_limit)
     figures = [Figure(figsize=(4 * len(tasks), 4.6), layout="constrained") for _ in range(2)]
     panels = [figure.subplots(1, len(tasks), squeeze=False)[0] for figure in figures]
     rng, rows = np.random.default_rng(0), []
     for task, calibration_panel, roc_panel in zip(tasks, *panels, strict=True):
         x, y = set_aside(data_dir, task.name, images_limit)
-        calibration = trust.fit_calibration(*calibrate.measure(apply, dropout, x, y, task.name, PASSES))
+        calibration = trust.fit_calibration(*trust.measure(apply, dropout, x, y, task.name, PASSES))
         x, y = (np.stack([np.asarray(i, np.float32) for i in images]) for images in (task.test_x, task.test_y))
-        deviations, errors = calibrate.measure(apply, dropout, x, y, task.name, PASSES)
+        deviations, errors = trust.measure(apply, dropout, x, y, task.name, PASSES)
         draw_calibration(calibration_panel, task.name, calibration.error(deviations), errors)
-        check = CheckReport(apply_cin, metadata.normalization, task.name)
+        check = CheckMap(apply_cin, apply.metadata.normalization, task.name)
         scores = planted_scores(check, apply, x[:CHECKED], deviations.reshape(x.shape)[:CHECKED], rng)
         draw_roc(roc_panel, task.name, scores)
-        shares = [f"{share:.0f} %" for share in calibrate.coverage(calibration, deviations, errors).values()]
+        shares = [f"{share:.0f} %" for share in trust.coverage(calibration, deviations, errors).values()]
         rows.append([task.name, *shares, *(f"{area(of_map):.2f}" for kind in CHANGES for of_map in scores[kind])])
     head = ["task", "in 50 %", "in 80 %", "in 95 %", *(f"{name}, {kind}" for kind in CHANGES for name in MAPS)]
     write_text(output / "trust.md", print_table(head, rows))

@@ -8,11 +8,9 @@ import re
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
-
-from training import cluster
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -58,7 +56,9 @@ def keep_freed_memory() -> None:
 
 
 def start_tensorflow(
-    num_gpu: int | None, most: int | None = None, workers: bool = False
+    num_gpu: int | None,
+    most: int | None = None,
+    make_strategy: Callable[[int], tf.distribute.Strategy] | None = None,
 ) -> tuple[tf.distribute.Strategy, str]:
     """Import TensorFlow and choose the devices to train on.
 
@@ -66,15 +66,12 @@ def start_tensorflow(
         num_gpu: None for all that are visible (the CPU where none is), 0 for the CPU, else how many; where there are
             fewer, those are used, and it is said.
         most: use this many at most.
-        workers: take part in the training on several machines that the environment asks for, if it does.
+        make_strategy: makes the strategy from the number of GPUs, before TensorFlow's first operation; one over several
+            machines must be.
 
     Returns:
         (tf.distribute strategy, description of the devices).
-
-    Raises:
-        InputError: the other workers cannot be reached.
     """
-    several = workers and cluster.is_asked_for()
     keep_freed_memory()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     with quiet_libraries():
@@ -85,15 +82,15 @@ def start_tensorflow(
         used = gpus[:most][:num_gpu]
         count = len(used)
         _use(used)
-        strategy = cluster.make_strategy(count) if several else None
+        strategy = make_strategy(count) if make_strategy else None
         # The first operation starts the device libraries, which have their say.
         tf.zeros(1)
     devices = "the CPU" if not count else "1 GPU" if count == 1 else f"{count} GPUs"
     if num_gpu and count < num_gpu:
         reason = f"visible are {len(gpus)}" if count == len(gpus) else f"this method uses {count} at most"
         print(f"note: --num_gpu={num_gpu}, but {reason}; using {devices}")
-    if several:
-        return strategy, cluster.describe(strategy, devices)
+    if strategy is not None:
+        return strategy, devices
     if count > 1:
         return tf.distribute.MirroredStrategy([f"GPU:{i}" for i in range(count)]), devices
     return tf.distribute.get_strategy(), devices

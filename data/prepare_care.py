@@ -20,7 +20,6 @@ import tarfile
 import urllib.parse
 import urllib.request
 import zipfile
-import zlib
 from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
@@ -30,13 +29,11 @@ import numpy as np
 from common.command_line import OneLineParser, integer, names
 from common.errors import InputError, run_script
 from common.files import written_whole
-from common.progress import progress_bar
-from data.downloads import CHUNK, FAILURES, file_digest, open_url
+from data.downloads import FAILURES, copy, download_file, open_url
+from data.zipped_arrays import Member, copy_samples, only_array, open_member, open_zip
 
 DOI = "10.17617/3.FDFZOF"
 SERVER = "https://edmond.mpg.de"
-SAMPLES = 64  # samples in memory at once
-DAMAGE = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError)  # what reading a damaged zip file raises
 
 
 class Source(NamedTuple):
@@ -94,39 +91,9 @@ def download(name, folder, server=SERVER):
     target = folder / name
     if target.is_file():
         return target
-    url, size, kind, checksum = find_remote_file(name, server)
-    part = folder / f"{name}.part"
-    have = part.stat().st_size if part.is_file() else 0
-    if have < size:
-        request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})
-        try:
-            with open_url(request) as answer:
-                # A server that ignores the range sends the whole file, status 200.
-                have = have if answer.status == 206 else 0
-                with open(part, "ab" if have else "wb") as file:
-                    _copy(answer, file, f"downloading {name}", size, have)
-        except FAILURES as failure:
-            raise InputError(f"downloading {name} broke off ({failure}); run again to go on from there") from failure
-    check_file(part, size, kind, checksum)
-    part.rename(target)
+    url, *expected = find_remote_file(name, server)
+    download_file(url, target, *expected)
     return target
-
-
-def _copy(source, target, description, total, initial=0):
-    with progress_bar(total=total, initial=initial, desc=description, unit="B", unit_scale=True) as bar:
-        while block := source.read(CHUNK):
-            target.write(block)
-            bar.update(len(block))
-
-
-def check_file(path, size, kind, checksum):
-    """Raise InputError unless the file has this size and checksum (MD5, SHA-1, SHA-256 or SHA-512)."""
-    if path.stat().st_size < size:
-        raise InputError(f"{path} has {path.stat().st_size} of {size} bytes; run again to go on from there")
-    digest = file_digest(path, kind.replace("-", "").lower())
-    if path.stat().st_size != size or digest != checksum:
-        path.unlink()
-        raise InputError(f"{path} arrived damaged ({kind} or size differs) and was removed; run again")
 
 
 def unpack_npz(archive, member, folder):
@@ -145,19 +112,11 @@ def unpack_npz(archive, member, folder):
             for entry in tar:
                 if entry.isfile() and entry.name.endswith(member):
                     with written_whole(target) as beside, open(beside, "wb") as file:
-                        _copy(tar.extractfile(entry), file, f"unpacking {archive.name}", entry.size)
+                        copy(tar.extractfile(entry), file, f"unpacking {archive.name}", entry.size)
                     return target
     except (tarfile.TarError, EOFError, OSError) as failure:
         raise InputError(f"{archive}: damaged, or no .tar.gz ({failure}); download it again") from failure
     raise InputError(f"{archive} holds no {member}; expected one of CARE's training archives, or its data_label.npz")
-
-
-class Member(NamedTuple):
-    """An array in an open zip file: its name there; the file's path."""
-
-    archive: zipfile.ZipFile
-    name: str
-    path: Path
 
 
 def find_members(given, name, folder, stack):
@@ -191,57 +150,12 @@ def shortened_paths(given, name):
     return paths
 
 
-def open_zip(path):
-    """A zip file (an .npz is one), open. Raises InputError."""
-    try:
-        return zipfile.ZipFile(path)
-    except (zipfile.BadZipFile, OSError) as failure:
-        raise InputError(f"{path}: damaged, or no zip file ({failure})") from failure
-
-
-def only_array(archive, path):
-    """Name of the one .npy in a zip file. Nothing is unpacked under the names in it."""
-    # A Mac adds a hidden __MACOSX/._NAME.npy, which is no array.
-    found = [name for name in archive.namelist() if name.endswith(".npy") and not name.startswith("__MACOSX/")]
-    if len(found) != 1:
-        raise InputError(f"{path} holds {len(found)} .npy files; expected one array")
-    if Path(found[0]).is_absolute() or ".." in Path(found[0]).parts:
-        raise InputError(f"{path} holds {found[0]!r}, which leads out of its folder; expected a plain file name")
-    return found[0]
-
-
 def check_axes(archive, path):
     """Raise InputError where an .npz says that its axes are not CARE's."""
     if "axes.npy" in archive.namelist():
         axes = str(np.lib.format.read_array(archive.open("axes.npy"), allow_pickle=False))
         if axes != "SCYX":
             raise InputError(f"{path}: axes {axes}; expected SCYX")
-
-
-def open_member(member):
-    """Open an array in a zip file for streaming.
-
-    Returns:
-        (file at the first value, shape SCYX, dtype). Arrays (N, H, W) and (N, H, W, 1) have one channel.
-    """
-    path, key = member.path, member.name.removesuffix(".npy")
-    try:
-        file = member.archive.open(member.name)
-        version = np.lib.format.read_magic(file)
-        read_header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
-        shape, fortran, dtype = read_header[version](file)
-    except (KeyError, ValueError, RuntimeError, *DAMAGE) as failure:
-        raise InputError(
-            f"{path}: no readable array {key!r} ({failure}); expected CARE's keys X and Y, or one array"
-        ) from failure
-    if len(shape) == 3 or shape[3:] == (1,):
-        shape = (shape[0], 1, *shape[1:3])
-    if fortran or dtype.kind not in "uif" or len(shape) != 4 or min(shape) < 1:
-        raise InputError(f"{path}: {key} is {dtype} {shape}; expected real numbers, SCYX, (N, H, W) or (N, H, W, 1)")
-    size, stored = math.prod(shape) * dtype.itemsize, member.archive.getinfo(member.name).file_size
-    if stored < size:
-        raise InputError(f"{path}: {key} is cut short, {stored} of {size} bytes; download it again")
-    return file, shape, dtype
 
 
 def convert(members, name, output, n_images, n_test):
@@ -282,23 +196,6 @@ def plan_split(path, samples, channels, n_images, n_test):
         )
     images = train * channels if n_images < 0 else min(n_images, train * channels)
     return {"": (0, train, images), "_test": (samples - test, samples, n_test)}
-
-
-def copy_samples(member, start, stop, array, description):
-    """Copy samples start to stop - 1 of an array in a zip file to `array`, one image per channel."""
-    file, shape, dtype = open_member(member)
-    sample_bytes = math.prod(shape[1:]) * dtype.itemsize
-    with file, progress_bar(total=stop - start, desc=description, unit="sample") as bar:
-        try:
-            file.seek(start * sample_bytes, 1)
-            for first in range(start, stop, SAMPLES):
-                count = min(SAMPLES, stop - first)
-                images = np.frombuffer(file.read(count * sample_bytes), dtype).reshape(count * shape[1], *shape[2:])
-                row = (first - start) * shape[1]
-                array[row : row + len(images)] = images[: len(array) - row]
-                bar.update(count)
-        except (ValueError, *DAMAGE) as failure:
-            raise InputError(f"{member.path}: {member.name} is damaged ({failure}); download it again") from failure
 
 
 def make_parser():

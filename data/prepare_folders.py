@@ -23,6 +23,7 @@ import numpy as np
 from common.command_line import OneLineParser, axes, integer
 from common.errors import InputError, run_script
 from common.files import written_whole
+from data.patches import cut
 from restoring.image_files import find_images, read_image
 
 BACKGROUND = 0.1  # of the set's range
@@ -66,15 +67,6 @@ def pair_files(x_dir, y_dir):
     if unused:
         print(f"note: {len(unused)} files of {y_dir} have no partner in {x_dir} and are left out")
     return [(path, partners[path.stem]) for path in x_files]
-
-
-def cut(image, patch):
-    """Patches of an (H, W) image without overlap, (N, patch, patch), from its middle."""
-    counts = [size // patch for size in image.shape]
-    starts = [(size - count * patch) // 2 for size, count in zip(image.shape, counts, strict=True)]
-    inner = image[starts[0] : starts[0] + counts[0] * patch, starts[1] : starts[1] + counts[1] * patch]
-    grid = inner.reshape(counts[0], patch, counts[1], patch).swapaxes(1, 2)
-    return grid.reshape(-1, patch, patch)
 
 
 def cut_pair(x_path, y_path, patch, axes=None):

@@ -25,14 +25,14 @@ import tifffile
 from PIL import Image
 from scipy.ndimage import gaussian_filter, gaussian_filter1d, zoom
 
-HERE = Path(__file__).resolve().parent
 from common.command_line import OneLineParser
 from common.errors import InputError, run_script
 from common.files import write_text, written_whole
 from common.progress import progress_bar
 from data.downloads import FAILURES, file_digest, open_url
-from data.prepare_folders import cut
+from data.patches import cut
 
+HERE = Path(__file__).resolve().parent
 SERVER = "https://raw.githubusercontent.com"
 COMMITS = {
     "NEUBIAS+training-resources": "8bbaa51d4df0edb61b36bf6a437c695bae1fe3ef",

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from data_utils import Task
-from restoring.normalization import FixedNormalization, Normalization
+from restoring.normalization import FixedNormalization, Normalization, Scale
 
 # One independent random stream per purpose.
 STREAM_EPOCH, STREAM_PAIR, STREAM_UNPAIRED = range(3)
@@ -128,10 +128,16 @@ class Pairs:
     Args:
         images: {task name: (x images, y images)}, sequences of (H, W) arrays; row i of both is a pair.
         normalization: maps raw images to network units.
+        x_scales: {task name: percentile scales of the whole x that `images` are cut from}; None: they are whole.
     """
 
-    def __init__(self, images: dict[str, tuple[Sequence, Sequence]], normalization: Normalization):
-        self.images, self.normalization, self.scales = images, normalization, {}
+    def __init__(
+        self,
+        images: dict[str, tuple[Sequence, Sequence]],
+        normalization: Normalization,
+        x_scales: dict[str, Sequence[Scale]] | None = None,
+    ):
+        self.images, self.normalization, self.x_scales, self.scales = images, normalization, x_scales, {}
 
     def count(self, name: str) -> int:
         """Number of pairs of a task."""
@@ -141,7 +147,8 @@ class Pairs:
         """[x, y] of one pair in network units, float32; `cut` makes patches of the two whole images."""
         pair, key = [images[row] for images in self.images[name]], (name, int(row))
         if key not in self.scales:
-            self.scales[key] = self.normalization.pair_scales(name, *pair)
+            x = self.x_scales[name][row] if self.x_scales else pair[0]
+            self.scales[key] = self.normalization.pair_scales(name, x, pair[1])
         return [scale.normalize(patch) for scale, patch in zip(self.scales[key], cut(pair), strict=True)]
 
 
@@ -155,6 +162,7 @@ class PairBatches:
         alpha: expected share of generated samples, 0 to 1.
         generated_normalization: of the generated pairs; None for `normalization`. Fitted to them, it keeps an error
             in CIN-GAN's gain from contradicting the real pairs.
+        generated_scales: `Pairs`' x_scales of the generated pairs.
     """
 
     def __init__(
@@ -165,13 +173,14 @@ class PairBatches:
         generated: dict[str, tuple[Sequence, Sequence]] | None = None,
         alpha: float = 0.0,
         generated_normalization: Normalization | None = None,
+        generated_scales: dict[str, Sequence[Scale]] | None = None,
     ):
         self.tasks, self.normalization = tasks, normalization
         self.batch_size, self.patch, self.seed, self.no_rotate, self.mirror, *variety = sampling
         self.intensity, self.mixup_after = variety
         self.alpha = alpha if generated else 0.0
         self.real = Pairs({task.name: (task.train_x, task.train_y) for task in tasks}, normalization)
-        self.generated = Pairs(generated or {}, generated_normalization or normalization)
+        self.generated = Pairs(generated or {}, generated_normalization or normalization, generated_scales)
 
     def __call__(self, iteration: int) -> dict[str, np.ndarray]:
         rng = np.random.default_rng([self.seed, STREAM_PAIR, iteration])

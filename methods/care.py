@@ -100,7 +100,7 @@ class CareBaseline(Baseline):
 
     def missing(self) -> str | None:
         """csbdeep is optional."""
-        return None if has_csbdeep() else "csbdeep; pip install -r requirements-baselines.txt"
+        return None if has_csbdeep() else "csbdeep; pip install -r requirements/baselines.txt"
 
     def fit_normalization(self, task: Task) -> OwnPercentileNormalization:
         """Percentiles of each image, csbdeep's way."""

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
-import http.client
 import os
+import tempfile
 import threading
 import time
-import urllib.request
 from pathlib import Path
 
 import keras
@@ -20,7 +18,7 @@ STYLE_LAYERS = ("block1_conv1", "block2_conv1", "block3_conv1")
 FILE_NAME = "vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5"
 FILE_URL = f"https://storage.googleapis.com/tensorflow/keras-applications/vgg16/{FILE_NAME}"
 FILE_MD5 = "6d6bbae143d832006294945121d1f1fc"
-CONNECT_SECONDS = 20
+PATIENCE = 20  # seconds without a byte after which a download is given up
 HOW_TO_GO_ON = (
     "Either copy the file {name} (or any VGG16 .h5 with block1 to block3) to this machine and pass "
     "--vgg_weights=PATH.h5, or pass --vgg_weights=random to train with random filters."
@@ -45,7 +43,7 @@ def load_vgg(source: str) -> tuple[keras.Model, str]:
         return _build(), "random filters"
     if source == "auto":
         try:
-            return _load_file(_imagenet_file(time_limit=CONNECT_SECONDS)), "ImageNet filters"
+            return _load_file(_imagenet_file(time_limit=PATIENCE)), "ImageNet filters"
         except InputError:
             return _build(), "random filters, because ImageNet's could not be had within 20 s"
     if source == "imagenet":
@@ -82,46 +80,46 @@ def _imagenet_file(time_limit):
     """Path of Keras' own VGG16 file in Keras' cache, downloaded there first if it is missing."""
     keras_home = os.environ.get("KERAS_HOME") or Path.home() / ".keras"
     cached = Path(keras_home) / "models" / FILE_NAME
-    if cached.is_file():
-        return cached
-    failure = _download(FILE_URL, cached, time_limit)
-    if failure:
-        raise InputError(
-            f"--vgg_weights=imagenet: VGG16's ImageNet filters could not be downloaded ({failure}). "
-            + HOW_TO_GO_ON.format(name=FILE_NAME)
-        )
+    if not cached.is_file():
+        try:
+            _download(FILE_URL, cached, time_limit)
+        except OSError as failure:
+            raise InputError(
+                f"--vgg_weights=imagenet: VGG16's ImageNet filters could not be downloaded ({failure}). "
+                + HOW_TO_GO_ON.format(name=FILE_NAME)
+            ) from failure
     return cached
 
 
 def _download(url, target, time_limit):
-    """Download in a daemon thread, so that a name server that never answers cannot hold the run. Returns a reason."""
-    outcome, connected = {"failure": "no answer"}, threading.Event()
+    """Download and verify a file by Keras' get_file, then rename it into place.
 
-    def fetch():
-        outcome["failure"] = _fetch(url, target, connected)
-        connected.set()
+    get_file waits for ever, so that it runs in a daemon thread, and is left alone where nothing comes for PATIENCE, as
+    from a name server that never answers, or after `time_limit` seconds (None: no limit). Raises OSError.
+    """
+    failures = []
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".", ignore_cleanup_errors=True) as folder:
+        part = Path(folder, target.name)
 
-    began, thread = time.monotonic(), threading.Thread(target=fetch, daemon=True)
-    thread.start()
-    connected.wait(CONNECT_SECONDS)
-    if connected.is_set():
-        thread.join(None if time_limit is None else max(time_limit - (time.monotonic() - began), 0))
-    return outcome["failure"] if not thread.is_alive() else f"no answer within {CONNECT_SECONDS} s"
+        def fetch():
+            keras.config.disable_interactive_logging()  # in this thread: no progress bar once it is left alone
+            try:
+                keras.utils.get_file(part.name, url, cache_dir=folder, cache_subdir="", file_hash=FILE_MD5)
+            except Exception as failure:  # get_file raises nothing more special
+                failures.append(failure)
 
-
-def _fetch(url, target, connected):
-    """Download, verify, rename into place; sets `connected` at the first answer. Returns a reason, None for success."""
-    part = target.with_name(f".{target.name}.{os.getpid()}.part")
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with urllib.request.urlopen(url, timeout=CONNECT_SECONDS) as answer:
-            connected.set()
-            content = answer.read()
-        if hashlib.md5(content, usedforsecurity=False).hexdigest() != FILE_MD5:
-            raise OSError("what came is not the expected file: its MD5 differs")
-        part.write_bytes(content)
+        thread, arrived = threading.Thread(target=fetch, daemon=True), 0
+        thread.start()
+        began = latest = time.monotonic()
+        while thread.is_alive():
+            thread.join(0.1)
+            now, size = time.monotonic(), part.stat().st_size if part.is_file() else 0
+            arrived, latest = (size, now) if size > arrived else (arrived, latest)
+            if now - latest > PATIENCE:
+                raise OSError(f"no answer within {PATIENCE} s")
+            if time_limit is not None and now - began > time_limit:
+                raise OSError(f"not finished within {time_limit} s")
+        if failures:
+            raise OSError(str(failures[0])) from failures[0]
         os.replace(part, target)
-    except (OSError, http.client.HTTPException) as failure:
-        part.unlink(missing_ok=True)
-        return str(failure)
-    return None

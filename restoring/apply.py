@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from common.devices import start_tensorflow
 from common.errors import InputError
-from restoring.generator_file import Metadata
+from restoring.generator_file import Metadata, load_generator
 from restoring.normalization import Scale
 
 if TYPE_CHECKING:
@@ -24,12 +26,38 @@ class Applier:
     A cGAN's generator turns x into a restored image; a CIN generator turns clean y into a defective x.
 
     Args:
+        model: called with its inputs and `training`; a keras.Model, or a function that runs one.
         seed: of the noise input, where there is one.
+        network: the keras.Model that `model` runs, for those who look into it.
     """
 
-    def __init__(self, model: Callable, metadata: Metadata, seed: int = 0):
-        self.model, self.metadata, self.seed = model, metadata, seed
+    def __init__(self, model: Callable, metadata: Metadata, seed: int = 0, network: keras.Model | None = None):
+        self.model, self.metadata, self.seed, self.network = model, metadata, seed, network
         self.makes_defects = metadata.makes_defects
+
+    @classmethod
+    def load(cls, path: str | Path, seed: int = 0, precision: str = "float32") -> Applier:
+        """A saved generator. Runs on all visible devices, or on those that this process has chosen before.
+
+        Args:
+            path: generator.h5.
+            seed: of the noise input, where there is one.
+            precision: in which the network computes: "float32", "bfloat16" or "float16".
+
+        Raises:
+            InputError: as `load_generator`.
+        """
+        start_tensorflow(None)
+        network, metadata = load_generator(path)
+        network = in_precision(network, precision)
+        return cls(lambda inputs, training: network.predict_on_batch(inputs), metadata, seed, network)
+
+    def with_dropout(self) -> Applier | None:
+        """The same loaded generator with its dropout on; None where it has none."""
+        network = self.network
+        if not any(getattr(layer, "rate", 0) for layer in network.layers):
+            return None
+        return Applier(lambda inputs, training: network(inputs, training=True), self.metadata, self.seed, network)
 
     def __call__(
         self,

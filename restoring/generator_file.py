@@ -76,6 +76,24 @@ class Metadata:
         """Whether one must say which task an image is of: its scale depends on it, or it is to get that defect."""
         return self.makes_defects or (self.normalization.kind == "fixed" and len(self.tasks) > 1)
 
+    def check_task(self, task: str | None, path: Path) -> str | None:
+        """The task to use, or None where the generator, which lies at `path`, needs none.
+
+        Raises:
+            InputError: the generator does not know the task, or needs one.
+        """
+        known = ", ".join(self.tasks)
+        if task is not None and task not in self.tasks:
+            raise InputError(f"--task={task}: {path} knows {known}")
+        if task is None and self.makes_defects:
+            raise InputError(
+                f"{path} is a CIN-GAN's: it makes clean images defective and cannot restore; restore with a cGAN's "
+                f"generator.h5, or name the defect to make with --task, one of {known}"
+            )
+        if task is None and self.needs_task:
+            raise InputError(f"{path} needs --task, one of {known}")
+        return self.tasks[0] if task is None and self.normalization.kind == "fixed" else task
+
     def check(self) -> None:
         """Raise InputError where a field cannot be true."""
         names = (*self.tasks, *self.no_rotate, self.script, self.recipe)

@@ -95,6 +95,31 @@ def read_image(path: str | Path, axes: str | None = None) -> ImageFile:
     return ImageFile(path, planes.reshape(-1, *planes.shape[-2:]), array.shape, axes, origin, metadata)
 
 
+def read_pairs(x_path: Path, y_path: Path) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """All planes of two files, or of two folders whose files pair by name.
+
+    Returns:
+        (x, y), lists of (H, W) float32.
+
+    Raises:
+        InputError: they are not pairs: other names, numbers or sizes.
+    """
+    x_files, y_files = find_images(x_path), find_images(y_path)
+    if x_path.is_dir() and y_path.is_dir():
+        lonely = sorted({file.stem for file in x_files} ^ {file.stem for file in y_files})
+        if lonely:
+            raise InputError(
+                f"{x_path}, {y_path}: {lonely[0]} has no partner ({len(lonely)} have none); files pair by name"
+            )
+    x, y = (
+        [np.asarray(plane, np.float32) for file in files for plane in read_image(file).planes]
+        for files in (x_files, y_files)
+    )
+    if [image.shape for image in x] != [image.shape for image in y]:
+        raise InputError(f"{x_path} holds {len(x)} images and {y_path} {len(y)}, or their sizes differ")
+    return x, y
+
+
 def _rows_and_columns(axes):
     return axes.index("Y"), axes.index("X")
 

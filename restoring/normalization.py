@@ -73,6 +73,14 @@ class FixedNormalization:
         return {"kind": self.kind, "scales": self.scales}
 
 
+def percentile_scale(image: np.ndarray) -> Scale:
+    """The 2 percentile of an image to 0 and its 99.8 percentile to 1."""
+    low, high = np.percentile(image, [LOW_PERCENTILE, HIGH_PERCENTILE])
+    # A nearly empty image may have equal percentiles; its full range, or 1, keeps the division meaningful.
+    span = high - low or float(np.max(image)) - low or 1.0
+    return Scale(float(low), float(span))
+
+
 class PercentileNormalization:
     """Each image by its own 2 and 99.8 percentiles; y by the numbers of its x after gain and offset (recipe `tuned`).
 
@@ -89,12 +97,9 @@ class PercentileNormalization:
         """Names of the tasks that it knows."""
         return self.gains.keys()
 
-    def x_scale(self, task: str | None, image: np.ndarray) -> Scale:
-        """Scale of a defective image, from its own percentiles; the task does not matter."""
-        low, high = np.percentile(image, [LOW_PERCENTILE, HIGH_PERCENTILE])
-        # A nearly empty image may have equal percentiles; its full range, or 1, keeps the division meaningful.
-        span = high - low or float(np.max(image)) - low or 1.0
-        return Scale(float(low), float(span))
+    def x_scale(self, task: str | None, image: np.ndarray | Scale) -> Scale:
+        """Scale of a defective image, from its own percentiles or taken before; the task does not matter."""
+        return image if isinstance(image, Scale) else percentile_scale(image)
 
     # A restored image comes back in x's units, with x's brightness.
     restored_scale = x_scale
@@ -224,10 +229,10 @@ def _spread(count, sample):
     return np.unique(np.linspace(0, count - 1, min(count, sample)).astype(int))
 
 
-def block_means(image: np.ndarray) -> np.ndarray:
-    """Means of 8 x 8 pixel blocks of an (H, W) image, flattened; rows and columns left over are dropped."""
-    height, width = (size // BLOCK * BLOCK for size in image.shape)
-    blocks = image[:height, :width].reshape(height // BLOCK, BLOCK, width // BLOCK, BLOCK)
+def block_means(image: np.ndarray, height: int = BLOCK, width: int = BLOCK) -> np.ndarray:
+    """Means of blocks, 8 x 8 pixels as a rule, of an (H, W) image, flattened; what is left over is dropped."""
+    rows, columns = image.shape[0] // height, image.shape[1] // width
+    blocks = image[: rows * height, : columns * width].reshape(rows, height, columns, width)
     return blocks.mean(axis=(1, 3), dtype=np.float64).ravel()
 
 

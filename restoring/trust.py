@@ -20,11 +20,12 @@ from scipy.ndimage import uniform_filter
 from scipy.optimize import minimize
 
 from common.errors import InputError
-from restoring.apply import Applier, symmetries
+from restoring.apply import OVERLAP, TILE, Applier, symmetries
 from restoring.normalization import HIGH_PERCENTILE, LOW_PERCENTILE
 
 DRAWS = 16  # of the noise, per image
 WINDOW = 7  # pixels over which contradictions and disagreements are gathered: single pixels are noise
+LEVELS = {50: 0.674, 80: 1.282, 95: 1.960}  # half-widths of normal intervals, in deviations
 CONTRADICTED = 4.0  # deviations; chance alone passes them in 6 of 100,000 windows
 
 
@@ -115,6 +116,24 @@ def disagreement(outputs: np.ndarray) -> np.ndarray:
     return np.sqrt(uniform_filter(outputs.var(axis=0, ddof=1), WINDOW, mode="reflect"))
 
 
+def measure(
+    apply: Applier, dropout: Applier | None, x: list[np.ndarray], y: list[np.ndarray], task: str | None, count: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """The passes' deviations and the errors of their means, two flat arrays, in units of each image's span.
+
+    y is put on x's scale by a straight line first, as the affine metric does: what is left was restored wrongly.
+    """
+    deviations, errors = [], []
+    for image, truth in zip(x, y, strict=True):
+        span = image_span(image)
+        outputs = passes(apply, dropout, image, task, count, TILE, OVERLAP)
+        mean = outputs.mean(axis=0)
+        gain, offset = np.polyfit(truth.ravel(), mean.ravel(), 1)
+        deviations.append((disagreement(outputs) / span).ravel())
+        errors.append(((mean - gain * truth - offset) / span).ravel())
+    return np.concatenate(deviations), np.concatenate(errors)
+
+
 def fit_calibration(deviations: np.ndarray, errors: np.ndarray) -> Calibration:
     """The calibration under which errors are most likely, as normal deviates.
 
@@ -130,6 +149,12 @@ def fit_calibration(deviations: np.ndarray, errors: np.ndarray) -> Calibration:
     start = [np.log(squares.mean() / 2 + 1e-12), 0.0]
     logs = minimize(cost, start, method="Nelder-Mead").x
     return Calibration(*(float(np.exp(log / 2)) for log in logs))
+
+
+def coverage(calibration: Calibration, deviations: np.ndarray, errors: np.ndarray) -> dict[int, float]:
+    """{level: percent of the errors inside the interval of that level}."""
+    error = calibration.error(deviations)
+    return {level: float(100 * np.mean(np.abs(errors) <= width * error)) for level, width in LEVELS.items()}
 
 
 def read_calibration(path: str | Path) -> Calibration:

@@ -1,8 +1,7 @@
-"""What restore.py tells beside a restored image: its uncertainty, and where the input contradicts it."""
+"""Maps beside a restored image: its uncertainty, and where the input contradicts it."""
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
 import numpy as np
@@ -10,31 +9,35 @@ import numpy as np
 from common.errors import InputError
 from restoring import trust
 from restoring.apply import Applier
-from restoring.generator_file import Metadata, load_generator, read_metadata
+from restoring.generator_file import Metadata, read_metadata
 from restoring.image_files import ImageFile, write_image
 from restoring.normalization import Normalization, OwnPercentileNormalization
+from restoring.options import RestoreOptions
 
 
-class UncertaintyReport:
+class UncertaintyMap:
     """Restores images and writes OUTPUT_uncertainty: deviation of the passes or, calibrated, of the error; x's units.
 
     Args:
-        apply, dropout: as for `trust.passes`.
-        args: parsed arguments of restore.py.
-        task: name, or None.
+        apply: a loaded generator.
+        options: of the command.
+
+    Raises:
+        InputError: there are fewer passes than asked for, or the calibration cannot be read.
     """
 
-    def __init__(self, apply: Applier, dropout: Applier | None, args: argparse.Namespace, task: str | None):
-        trust.check_passes(apply, dropout, task, args.uncertainty)
-        self.apply, self.dropout, self.args, self.task = apply, dropout, args, task
-        self.calibration = trust.read_calibration(args.calibration) if args.calibration else None
+    def __init__(self, apply: Applier, options: RestoreOptions):
+        self.apply, self.dropout, self.options = apply, apply.with_dropout(), options
+        trust.check_passes(apply, self.dropout, options.task, options.uncertainty)
+        self.calibration = trust.read_calibration(options.calibration) if options.calibration else None
         self.maps = []
 
     def restore(self, x: np.ndarray, index: int) -> np.ndarray:
         """Restore one (H, W) float32 image, and keep its map for the file that is written next; any index does."""
-        count, average, tiling = self.args.uncertainty, self.args.average, (self.args.tile, self.args.overlap)
-        passes = (self.apply, self.dropout, x, self.task, count, *tiling, average)
-        restored, outputs = trust.restored_with_passes(*passes)
+        how = self.options
+        restored, outputs = trust.restored_with_passes(
+            self.apply, self.dropout, x, how.task, how.uncertainty, how.tile, how.overlap, how.average
+        )
         deviation = trust.disagreement(outputs)
         if self.calibration:
             span = trust.image_span(x)
@@ -50,11 +53,11 @@ class UncertaintyReport:
         print(f"  {target}: {meaning}, {np.median(maps):.3g} in the median")
 
 
-class CheckReport:
+class CheckMap:
     """Writes OUTPUT_check: deviations by which the input contradicts the restored image, and says how many pixels do.
 
     Args:
-        apply_cin: `inference.Applier` of CIN-GAN's generator.
+        apply_cin: CIN-GAN's generator.
         normalization: of the restoring generator.
         task: name.
     """
@@ -90,24 +93,18 @@ def write_map(target: Path, source: ImageFile, maps: list[np.ndarray]) -> None:
     write_image(target, source, np.stack(maps).astype(np.float32))
 
 
-def check_cin_generator(args: argparse.Namespace, metadata: Metadata, task: str | None) -> None:
-    """Raise InputError where the arguments, the restoring generator and CIN-GAN's do not fit for a check."""
-    if args.cin_generator_path is None or task is None:
+def check_cin_generator(options: RestoreOptions, metadata: Metadata) -> None:
+    """Raise InputError where the options, the restoring generator and CIN-GAN's do not fit for a check."""
+    path, task = options.cin_generator, options.task
+    if path is None or task is None:
         raise InputError("--check needs --cin_generator_path=CIN-GAN_results/generator.h5 and --task=NAME")
-    cin = read_metadata(args.cin_generator_path)
+    cin = read_metadata(path)
     if not cin.makes_defects or task not in cin.tasks:
-        raise InputError(f"{args.cin_generator_path}: expected a CIN-GAN's generator that knows {task}")
+        raise InputError(f"{path}: expected a CIN-GAN's generator that knows {task}")
     if not cin.noise_channels:
-        raise InputError(f"{args.cin_generator_path} makes no noise (recipe paper): what it allows cannot be told")
+        raise InputError(f"{path} makes no noise (recipe paper): what it allows cannot be told")
     if metadata.script == "CARE" and not isinstance(metadata.normalization, OwnPercentileNormalization):
         raise InputError(
-            f"--check: {args.generator_path} is CARE's, of an older version, and does not hold how the intensities of "
+            f"--check: {options.generator} is CARE's, of an older version, and does not hold how the intensities of "
             "y relate to those of x; train it again with train_baseline.py --method=care, or leave out --check"
         )
-
-
-def make_check(args: argparse.Namespace, metadata: Metadata, task: str) -> CheckReport:
-    """The check that the arguments ask for, with CIN-GAN's generator loaded."""
-    model, cin = load_generator(args.cin_generator_path)
-    apply_cin = Applier(lambda inputs, training: model.predict_on_batch(inputs), cin)
-    return CheckReport(apply_cin, metadata.normalization, task)

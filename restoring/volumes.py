@@ -7,12 +7,12 @@ command goes on where it was stopped. The volume gets its own name when it is wh
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import json
 import math
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator
 from functools import lru_cache
 from itertools import product
@@ -24,15 +24,15 @@ import numpy as np
 from common.errors import InputError
 from common.files import write_text
 from data_utils import SCRIPT_DIR
+from restoring.apply import Applier
 from restoring.generator_file import Metadata
 from restoring.image_files import to_dtype
 from restoring.normalization import Scale
+from restoring.options import RestoreOptions
 
 if TYPE_CHECKING:
     import distributed
     import zarr
-
-    from restoring.apply import Applier
 
 BLOCK = 1024  # pixels: side of what a worker restores at once
 SAMPLED = 2**24  # pixels of a plane that its percentiles are taken from at most, on a regular grid
@@ -71,24 +71,35 @@ class Block(NamedTuple):
         return "_".join(map(str, (*self.plane, self.top, self.left)))
 
 
-def restore_volume(args: argparse.Namespace, metadata: Metadata, task: str | None) -> int:
-    """Restore the OME-Zarr volume --input to --output; returns the exit code. Raises InputError."""
+def restore_volume(
+    source: Path, output: Path, options: RestoreOptions, metadata: Metadata, scheduler: str | None
+) -> None:
+    """Restore an OME-Zarr volume to another.
+
+    Args:
+        source, output: groups.
+        options: without maps.
+        metadata: of the generator.
+        scheduler: address of a dask cluster, or None for one process on this machine.
+
+    Raises:
+        InputError: it cannot be read, restored or written.
+    """
     _require()
     if metadata.makes_defects:
         raise InputError("--input=*.zarr is for generators that restore; make defects from .npy or TIFF files")
-    group, attributes, dataset = open_volume(args.input)
+    group, attributes, dataset = open_volume(source)
     array = group[dataset]
-    partial = args.output.with_name(f"{args.output.name}.partial")
-    job = make_job(args, partial, dataset, task)
-    done = prepare(args, partial, job, array, attributes)
+    partial = output.with_name(f"{output.name}.partial")
+    job = make_job(source, partial, dataset, options)
+    done = prepare(output, partial, job, array, attributes)
     blocks = [block for block in blocks_of(array.shape) if block.name() not in done]
     axes = "".join(axis["name"] for axis in attributes["multiscales"][0]["axes"])
-    print(f"{args.input}: axes {axes}, shape {array.shape}, {array.dtype}; {len(done)} blocks are done already")
-    run_blocks(args.scheduler, job, blocks)
-    os.replace(partial / "volume.zarr", args.output)
+    print(f"{source}: axes {axes}, shape {array.shape}, {array.dtype}; {len(done)} blocks are done already")
+    run_blocks(scheduler, job, blocks)
+    os.replace(partial / "volume.zarr", output)
     shutil.rmtree(partial)
-    print(f"{args.input} -> {args.output}")
-    return 0
+    print(f"{source} -> {output}")
 
 
 def _require():
@@ -96,7 +107,7 @@ def _require():
         import distributed  # noqa: F401
         import zarr  # noqa: F401
     except ImportError as failure:
-        raise InputError(f"volumes need {failure.name}; pip install -r requirements-large.txt") from failure
+        raise InputError(f"volumes need {failure.name}; pip install -r requirements/large.txt") from failure
 
 
 def open_volume(path: Path) -> tuple[zarr.Group, dict, str]:
@@ -145,15 +156,15 @@ def _codecs(array):
     return found
 
 
-def make_job(args: argparse.Namespace, partial: Path, dataset: str, task: str | None) -> VolumeJob:
-    """The job of a command line."""
-    paths = [str(path.absolute()) for path in (args.generator_path, args.input, partial / "volume.zarr")]
-    done = str((partial / "done").absolute())
-    options = (args.tile, args.overlap, args.average, args.dtype, args.precision)
-    return VolumeJob(*paths, done, dataset, task, *options)
+def make_job(source: Path, partial: Path, dataset: str, options: RestoreOptions) -> VolumeJob:
+    """The job of restoring a volume, by absolute paths: a worker may run in another folder."""
+    places = (options.generator, source, partial / "volume.zarr", partial / "done")
+    paths = [str(path.absolute()) for path in places]
+    how = (options.task, options.tile, options.overlap, options.average, options.dtype, options.precision)
+    return VolumeJob(*paths, dataset, *how)
 
 
-def prepare(args: argparse.Namespace, partial: Path, job: VolumeJob, array: zarr.Array, attributes: dict) -> set[str]:
+def prepare(output: Path, partial: Path, job: VolumeJob, array: zarr.Array, attributes: dict) -> set[str]:
     """Make the partial output, or find it as it was left.
 
     Returns:
@@ -162,8 +173,8 @@ def prepare(args: argparse.Namespace, partial: Path, job: VolumeJob, array: zarr
     Raises:
         InputError: --output exists, or was begun with other settings.
     """
-    if args.output.exists():
-        raise InputError(f"{args.output} exists; choose another --output, or remove it")
+    if output.exists():
+        raise InputError(f"{output} exists; choose another --output, or remove it")
     settings = json.dumps({**job._asdict(), "shape": array.shape, "modified": os.path.getmtime(job.generator)})
     if partial.exists():
         begun = partial / "settings.json"
@@ -228,11 +239,18 @@ def run_blocks(scheduler: str | None, job: VolumeJob, blocks: list[Block]) -> No
 @contextlib.contextmanager
 def connect(scheduler: str | None) -> Iterator[distributed.Client]:
     """A dask client: of the cluster at an address, else of one process on this machine."""
+    import dask
     import distributed
 
     if scheduler is None:
         options = {"n_workers": 1, "threads_per_worker": 1, "dashboard_address": None, "silence_logs": 50}
-        with distributed.LocalCluster(**options) as cluster, distributed.Client(cluster) as client:
+        # A folder of its own, removed at the end: dask leaves one in the system's temporary folder.
+        with (
+            tempfile.TemporaryDirectory() as folder,
+            dask.config.set(temporary_directory=folder),
+            distributed.LocalCluster(**options) as cluster,
+            distributed.Client(cluster) as client,
+        ):
             yield client
         return
     try:
@@ -294,9 +312,7 @@ def _aligned(pixels):
 @lru_cache(maxsize=1)
 def worker_applier(path: str, precision: str) -> Applier:
     """The generator, loaded once per worker process."""
-    from restore import load_applier
-
-    return load_applier(Path(path), precision=precision)
+    return Applier.load(path, precision=precision)
 
 
 @lru_cache(maxsize=64)

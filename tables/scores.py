@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -13,9 +12,9 @@ from common.errors import InputError
 from common.metrics import both_metrics
 from data_utils import Task
 from methods import filters
-from restoring.generator_file import load_generator
-from tables.jobs import read_log, seconds_per_logged_iteration
-from tables.rows import Row
+from restoring.apply import Applier
+from tables.trainings import read_log, seconds_per_logged_iteration
+from training.run_folder import read_args
 
 
 def score_images(restored: Iterable[np.ndarray], task: Task) -> list[dict]:
@@ -47,33 +46,38 @@ def score_filter(name: str, task: Task) -> tuple[dict, np.ndarray]:
     return {"images": score_images(restored, task), **found}, restored[0]
 
 
-def score_generator(row: Row, task: Task, run: Path, cin_run: Path | None) -> tuple[dict, np.ndarray]:
+def score_generator(run: Path, task: Task, average: int = 1, cin_run: Path | None = None) -> tuple[dict, np.ndarray]:
     """Scores of a trained generator.
 
     Args:
         run: its run folder.
-        cin_run: run folder of its CIN-GAN, or None.
+        task: whose test images it restores.
+        average: images of which each restored one is the mean: 8 for flips and turns.
+        cin_run: run folder of its CIN-GAN, which may be missing, or None.
 
     Returns:
         (cell, the first restored image).
+
+    Raises:
+        InputError: it was not trained on the task, or the training diverged.
     """
     start_tensorflow(0)
-    from restoring.apply import Applier
-
-    model, metadata = load_generator(run / "generator.h5")
-    apply = Applier(lambda inputs, training: model.predict_on_batch(inputs), metadata)
-    restored = [apply(image, task.name, average=row.average) for image in task.test_x]
-    log = read_log(run)
+    apply = Applier.load(run / "generator.h5")
+    if task.name not in apply.metadata.tasks:
+        raise InputError(f"not trained on {task.name}")
+    restored = [apply(image, task.name, average=average) for image in task.test_x]
+    log, arguments = read_log(run), read_args(run)["arguments"]
     cell = {
         "images": score_images(restored, task),
         "run": run.name,
         "seconds": training_seconds(log),
         "iterations": log[-1]["iteration"],
-        "batch_size": json.loads((run / "args.json").read_text())["arguments"]["batch_size"],
-        "parameters": model.count_params(),
+        "batch_size": arguments["batch_size"],
+        "precision": arguments.get("precision", "float32"),
+        "parameters": apply.network.count_params(),
         "last_third": last_third(log, task.name),
     }
-    if cin_run:
+    if cin_run and cin_run.exists():
         cell["cin_seconds"] = training_seconds(read_log(cin_run))
     return cell, restored[0]
 

@@ -1,5 +1,7 @@
 """Shared fixtures: small pair sets and a quiet TensorFlow with two logical CPUs."""
 
+import tempfile
+
 import numpy as np
 import pytest
 
@@ -14,6 +16,15 @@ def pytest_configure():
         cpu = tf.config.list_physical_devices("CPU")[0]
         tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
     start_tensorflow(0)
+
+
+@pytest.fixture(autouse=True)
+def temporary_folder(tmp_path_factory, monkeypatch):
+    """The temporary folder of a test and of its processes is pytest's: what is killed cannot tidy up after itself."""
+    folder = tmp_path_factory.mktemp("temporary")
+    monkeypatch.setenv("TMPDIR", str(folder))
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    return folder
 
 
 @pytest.fixture

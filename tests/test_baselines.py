@@ -14,7 +14,7 @@ from training.run_folder import RunFolder
 
 RNG = np.random.default_rng(0)
 needs_csbdeep = pytest.mark.skipif(
-    not care.has_csbdeep(), reason="csbdeep is not installed (requirements-baselines.txt)"
+    not care.has_csbdeep(), reason="csbdeep is not installed (requirements/baselines.txt)"
 )
 
 
@@ -176,6 +176,7 @@ def test_generators_are_the_published_ones():
 METHODS = {"cyclegan": (small_cyclegan, cycle_batch), "deblurgan": (small_deblurgan, deblur_batch)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", list(METHODS))
 def test_resume_is_exact_to_the_bit(name, tmp_path):
     """Pools and all optimizers are in the checkpoint."""

@@ -73,6 +73,7 @@ def weights(run):
     return arrays
 
 
+@pytest.mark.slow
 def test_two_workers_train_what_one_process_trains_and_the_chief_alone_writes(start):
     flags = ("--num_iters=3", "--eval_every=2", "--save_every=2")
     started, alone = start([{}], *flags, folder="alone")
@@ -88,6 +89,7 @@ def test_two_workers_train_what_one_process_trains_and_the_chief_alone_writes(st
     assert "ready after 3 iterations" in finish(started)[0]
 
 
+@pytest.mark.slow
 def test_a_worker_that_dies_is_told_and_resume_goes_on_with_another_number(start):
     flags = ("--num_iters=400", "--save_every=2", "--eval_every=1000")
     started, run = start(tf_config(2), *flags)
@@ -102,6 +104,7 @@ def test_a_worker_that_dies_is_told_and_resume_goes_on_with_another_number(start
     assert "is ready after" in finish(started)[0]
 
 
+@pytest.mark.slow
 def test_all_workers_stop_with_the_one_that_is_told_to(start):
     started, run = start(tf_config(2), "--num_iters=4000", "--save_every=2", "--eval_every=10000")
     deadline = time.monotonic() + PATIENCE
@@ -122,6 +125,7 @@ def test_a_broken_tf_config_is_told(monkeypatch, text):
         cluster.is_asked_for()
 
 
+@pytest.mark.slow
 def test_a_slurm_step_of_two_tasks_is_several_workers(monkeypatch, start):
     """The variables that srun sets, with both tasks on this machine."""
     step = {"SLURM_STEP_NUM_TASKS": "2", "SLURM_STEP_NODELIST": "localhost", "SLURM_STEP_TASKS_PER_NODE": "2"}

@@ -7,6 +7,7 @@ import train_cGAN
 from common.devices import is_slow_on_cpu, start_tensorflow
 from common.errors import InputError
 from training import run as launch
+from training.run_folder import RunFolder
 
 
 @pytest.fixture
@@ -67,6 +68,18 @@ def test_a_cpu_without_the_instructions_of_a_precision_is_known(tmp_path):
         precisions = ("float32", "bfloat16", "float16")
         assert [p for p in precisions if is_slow_on_cpu(p, tmp_path / "cpuinfo")] == slow
     assert not is_slow_on_cpu("bfloat16", tmp_path / "missing")
+
+
+@pytest.mark.parametrize(("flags", "left"), [([], 1000), (["--resume"], 400)])
+def test_the_hours_on_a_cpu_are_those_of_what_is_left(flags, left, tmp_path, monkeypatch, capsys):
+    """400 of 1000 iterations of 2 images, at 10 s an image."""
+    run = RunFolder(tmp_path)
+    run.create(resume=False, overwrite=False)
+    (run / "checkpoints" / "000600.npz").touch()
+    monkeypatch.setattr(launch, "estimate_seconds", lambda gflop, images, pixels: 10.0 * images)
+    args = train_cGAN.make_parser().parse_args(["--num_gpu=0", "--num_iters=1000", "--batch_size=2", *flags])
+    launch.start_devices(args, run, "recipe paper", (32, 32), 1.0)
+    assert f"note: {left} iterations will take about {left / 180:.1f} hours" in capsys.readouterr().out
 
 
 def test_a_training_step_on_the_cpu_says_nothing(train, capfd):

@@ -196,7 +196,7 @@ def test_a_task_in_both_flags_is_refused_and_an_unknown_one_is_said(own_names, c
     assert "note: --rotate=Other names none of the tasks here" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("script", [train_cGAN, train_CIN_GAN])
+@pytest.mark.parametrize("script", [train_cGAN, pytest.param(train_CIN_GAN, marks=pytest.mark.slow)])
 def test_what_was_found_is_stored(script, own_names, train):
     """In generator.h5 (averaging follows it), args.json and the checkpoint, which a resumed run must agree with."""
     run = train(script, "--recipe=tuned")

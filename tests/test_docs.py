@@ -16,6 +16,7 @@ PICTURES = 3  # in docs/quickstart.ipynb
 SUFFIXES = (".py", ".h5", ".npy", ".csv", ".json")
 
 
+@pytest.mark.slow
 def test_the_page_runs_as_it_stands(tmp_path):
     page = (ROOT / "docs/from_your_microscope.md").read_text(encoding="utf-8")
     script = "set -e\n" + "\n".join(re.findall(r"```bash\n(.*?)```", page, re.DOTALL))
@@ -28,14 +29,16 @@ def test_the_page_runs_as_it_stands(tmp_path):
     assert len(list((tmp_path / "checked").glob("*_check.tif"))) == 10
 
 
-def test_the_notebook_runs_from_any_folder(tmp_path, monkeypatch):
-    nbclient = pytest.importorskip("nbclient", reason="nbclient is not installed (requirements-dev.txt)")
-    pytest.importorskip("ipykernel", reason="ipykernel is not installed (requirements-dev.txt)")
+@pytest.mark.slow
+def test_the_notebook_runs_from_any_folder(tmp_path, monkeypatch, temporary_folder):
+    nbclient = pytest.importorskip("nbclient", reason="nbclient is not installed (requirements/dev.txt)")
+    pytest.importorskip("ipykernel", reason="ipykernel is not installed (requirements/dev.txt)")
     for name, value in {"REPOSITORY": str(ROOT), "ITERATIONS": "2", "CUDA_VISIBLE_DEVICES": ""}.items():
         monkeypatch.setenv(name, value)
     notebook = read_notebook()
     nbclient.NotebookClient(notebook, timeout=600, resources={"metadata": {"path": str(tmp_path)}}).execute()
     assert "restored" in "".join(output.get("text", "") for cell in code_cells(notebook) for output in cell.outputs)
+    assert list(temporary_folder.glob("quickstart_*")), "its results are left, but not in the system's folder"
 
 
 def test_the_notebook_is_stored_as_it_ran_and_small():
@@ -52,7 +55,7 @@ def test_the_notebook_is_stored_as_it_ran_and_small():
 
 def read_notebook():
     """docs/quickstart.ipynb as nbformat reads it."""
-    nbformat = pytest.importorskip("nbformat", reason="nbformat is not installed (requirements-dev.txt)")
+    nbformat = pytest.importorskip("nbformat", reason="nbformat is not installed (requirements/dev.txt)")
     return nbformat.read(ROOT / "docs/quickstart.ipynb", as_version=4)
 
 
@@ -73,8 +76,12 @@ def test_the_pages_name_files_that_exist(path):
     "name", sorted({n for n in re.findall(r"`(\w+(?:\.\w+)+)`", PAGE + DIFFERENCES) if not n.endswith(SUFFIXES)})
 )
 def test_the_pages_name_what_the_code_holds(name):
-    module, *parts = name.split(".")
-    scope = ast.parse((ROOT / f"{module}.py").read_text(encoding="utf-8"))
+    path, parts = ROOT, name.split(".")
+    while (path / parts[0]).is_dir():
+        path /= parts.pop(0)
+    module = path / f"{parts[0]}.py"
+    file, parts = (module, parts[1:]) if module.is_file() else (path / "__init__.py", parts)
+    scope = ast.parse(file.read_text(encoding="utf-8"))
     for part in parts:
         found = {node.name: node for node in scope.body if isinstance(node, ast.ClassDef | ast.FunctionDef)}
         assigned = [target for node in scope.body if isinstance(node, ast.Assign) for target in node.targets]
@@ -99,7 +106,7 @@ def benchmark_commands():
 @pytest.mark.parametrize("command", benchmark_commands(), ids=" ".join)
 def test_every_benchmark_that_a_page_names_exists_with_its_flags(command):
     name, *flags = command
-    sources = ("benchmarks/" + name, "arguments", "train_cGAN")
+    sources = ("benchmarks/" + name, "training/options", "train_cGAN")
     known = "".join((ROOT / f"{source}.py").read_text(encoding="utf-8") for source in sources)
     assert not [flag for flag in flags if not re.search(rf"\b{flag}\b", known)]
 
@@ -117,7 +124,9 @@ def test_the_time_of_the_demonstration_is_the_same_everywhere(path):
     assert "about 6 minutes on two cores with AVX-512, up to 16 on slower ones" in words
 
 
-@pytest.mark.parametrize("path", ["README.md", "docs/from_your_microscope.md", "train_cGAN.py", "Dockerfile"])
+@pytest.mark.parametrize(
+    "path", ["README.md", "docs/training.md", "docs/from_your_microscope.md", "train_cGAN.py", "Dockerfile"]
+)
 def test_recipe_tuned_is_trained_for_as_long_everywhere(path):
     """2,100 iterations, or 8,400 with CIN-GAN's pairs from all unpaired images: the lengths in docs/results.md."""
     text = (ROOT / path).read_text(encoding="utf-8").replace("\\\n", " ")

@@ -49,8 +49,8 @@ def run(generator, kind, output, *flags):
 
 
 def test_onnx_equals_keras_at_any_size(tmp_path, make_generator):
-    pytest.importorskip("tf2onnx", reason="requirements-export.txt is not installed")
-    runtime = pytest.importorskip("onnxruntime", reason="requirements-export.txt is not installed")
+    pytest.importorskip("tf2onnx", reason="requirements/export.txt is not installed")
+    runtime = pytest.importorskip("onnxruntime", reason="requirements/export.txt is not installed")
     model, path = make_generator()
     assert run(path, "onnx", tmp_path / "g.onnx") == 0
     session = runtime.InferenceSession(str(tmp_path / "g.onnx"))
@@ -71,10 +71,11 @@ def test_saved_model_equals_keras(tmp_path, make_generator):
     assert [p.name for p in (tmp_path / "folder").iterdir()] == ["saved"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("recipe", list(NORMALIZATIONS))
 def test_the_zoo_accepts_a_package_and_predicts_at_another_size(tmp_path, make_generator, recipe):
     """Their own command line, unchanged, tests both weight formats; their Python API restores another image."""
-    core = pytest.importorskip("bioimageio.core", reason="requirements-export.txt is not installed")
+    core = pytest.importorskip("bioimageio.core", reason="requirements/export.txt is not installed")
     model, path = make_generator(recipe, normalize=False)
     np.save(tmp_path / "sample.npy", image(130, 200))
     run(path, "bioimageio", tmp_path / "package.zip", f"--sample={tmp_path / 'sample.npy'}", "--name=A test")
@@ -108,7 +109,7 @@ def test_the_zoo_accepts_a_package_and_predicts_at_another_size(tmp_path, make_g
 def test_mistakes_are_told_and_write_nothing(tmp_path, make_generator, monkeypatch, kind, output, flags, message):
     monkeypatch.chdir(tmp_path)
     if kind == "bioimageio":
-        pytest.importorskip("bioimageio.core", reason="requirements-export.txt is not installed")
+        pytest.importorskip("bioimageio.core", reason="requirements/export.txt is not installed")
     _, path = make_generator()
     np.save("small.npy", image(64, 64))
     Path("there").mkdir()

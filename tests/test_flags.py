@@ -1,9 +1,8 @@
 """No flag of any command is ignored in silence: a table of all flags, each with where it acts and where it cannot."""
 
-import importlib.util
+import importlib
 import json
 import shlex
-import sys
 from pathlib import Path
 
 import pytest
@@ -13,10 +12,12 @@ from small_generators import PAPER, identity_generator, metadata
 import reproduce_tables
 import train_cGAN
 from restoring.generator_file import save_generator
-from tables import jobs as table_jobs
+from tables.data import Data
 from tables.rows import JOBS
+from tables.trainings import training_arguments
 from training import options
 from training import run as launch
+from training.run_folder import RunFolder
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -35,18 +36,19 @@ ALWAYS = {
     "evaluate": "x y metric promote",
     "calibrate": "generator_path input ground_truth output uncertainty limit",
     "export": "generator_path format output",
-    "reproduce_tables": "setting num_iters seconds seeds seed batch_size images_limit unpaired_limit eval_limit "
-    "data_dir tasks no_rotate rotate vgg_weights num_gpu dir",
+    "reproduce_tables": "setting runs seed images_limit eval_limit data_dir tasks dir",
     "demo": "dir",
     "run_report": "",
     "data/simulate": "output n n_test size photons seed",
     "data/prepare_care": "output tasks input n_images n_test",
+    "data/prepare_micrographs": "output input overwrite",
     "data/prepare_folders": "x_dir y_dir unpaired test_files more_x more_y name output patch axes keep_empty",
     "animations/make_animations": "output",
     "illustrations/make_illustrations": "output",
 }
 AUGMENTED = "--cin_augment=True --cin_generator_path=g.h5"
 PACKAGE = "--format=bioimageio --output=o.zip --sample=x.npy"
+TRAINING_OF_TABLES = "num_iters seconds seeds batch_size unpaired_limit no_rotate rotate vgg_weights num_gpu"
 # (command, a flag in vain, what it is in vain with, what it acts with)
 IN_VAIN = [
     ("train_CIN_GAN", "--no_rotate=A", "", "--recipe=tuned"),
@@ -67,6 +69,7 @@ IN_VAIN = [
     ("train_baseline", "--n_critic=5", "--method=cyclegan", "--method=deblurgan"),
     ("train_baseline", "--vgg_weights=random", "--method=cyclegan", "--method=deblurgan"),
     ("train_baseline", "--deterministic", None, None),
+    *[("reproduce_tables", f"--{flag}=1", "--runs=runs", "") for flag in TRAINING_OF_TABLES.split()],
     ("restore", "--task=A", "--generator_path={tuned}", "--generator_path={paper}"),
     ("restore", "--task=A", "--generator_path={directed}", "--generator_path={directed} --average=8"),
     ("restore", "--task=A", "--generator_path={tuned} --uncertainty=2", "--generator_path={directed} --uncertainty=2"),
@@ -83,6 +86,7 @@ IN_VAIN = [
     ("export", "--task=A", PACKAGE, f"--generator_path={{paper}} {PACKAGE}"),
 ]
 REQUIRED = {
+    "reproduce_tables": "--setting=A",
     "restore": "--input=x.npy --output=r.npy",
     "evaluate": "--x=x.npy --y=y.npy",
     "calibrate": "--input=x.npy --ground_truth=y.npy --output=c.json",
@@ -91,12 +95,7 @@ REQUIRED = {
 
 
 def load_command(command):
-    path = ROOT / f"{command}.py"
-    sys.path.insert(0, str(path.parent))
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    script = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(script)
-    return script
+    return importlib.import_module(command.replace("/", "."))
 
 
 @pytest.mark.parametrize("command", list(ALWAYS))
@@ -148,7 +147,7 @@ def test_a_flag_in_vain_is_noted_and_one_that_acts_is_not(command, flag, vain, a
         tell(*received)
         raise StoppedError
 
-    monkeypatch.setattr(getattr(script, "arguments", script), "tell_idle", tell_and_stop)
+    monkeypatch.setattr(getattr(script, "options", script), "tell_idle", tell_and_stop)
     monkeypatch.setattr(script, "find_images", lambda path: [path], raising=False)
     for words, noted in ((vain, True), (acts, False)):
         text = f"{REQUIRED.get(command, '')} {words} {flag}".format(**places)
@@ -160,11 +159,11 @@ def test_a_flag_in_vain_is_noted_and_one_that_acts_is_not(command, flag, vain, a
 
 
 @pytest.mark.parametrize(("devices", "noted"), [("the CPU", True), ("1 GPU", False)])
-def test_deterministic_is_in_vain_on_a_cpu(devices, noted, monkeypatch, capsys):
+def test_deterministic_is_in_vain_on_a_cpu(devices, noted, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(launch, "start_tensorflow", lambda *received, **named: (tf.distribute.get_strategy(), devices))
     monkeypatch.setattr(tf.config.experimental, "enable_op_determinism", lambda: None)
     args = options.complete(train_cGAN.make_parser().parse_args(["--deterministic", "--recipe=tuned"]))
-    launch.start_devices(args, "recipe tuned", (32, 32), 1.0)
+    launch.start_devices(args, RunFolder(tmp_path), "recipe tuned", (32, 32), 1.0)
     assert ("note: --deterministic has no effect: " in capsys.readouterr().out) == noted
 
 
@@ -178,8 +177,8 @@ def test_a_flag_with_its_defaults_value_is_a_flag_too():
 def test_trainings_of_the_tables_get_only_flags_that_act(job, tmp_path):
     words = "--setting=A --seconds=9 --no_rotate=A --unpaired_limit=-1 --vgg_weights=random --tasks=A --num_gpu=2"
     args = reproduce_tables.make_parser().parse_args(words.split())
-    shared = table_jobs.Shared(reproduce_tables.shared_flags(args), args.num_gpu, args.batch_size)
-    script, *flags = table_jobs.training_arguments(job, shared, 10, 1, tmp_path, JOBS[job].cin and tmp_path)
+    shared = reproduce_tables.shared(args, Data(10, args.unpaired_limit, None, Path("pairs"), args.tasks))
+    script, *flags = training_arguments(job, shared, 10, 1, tmp_path, JOBS[job].cin and tmp_path)
     command = Path(script).stem
     assert not options.idle(command, load_command(command).make_parser().parse_args(flags))
     turns = job.startswith(("care", "tuned", "cin_tuned"))

@@ -1,12 +1,13 @@
 """Pair sets from folders of image files."""
 
 import numpy as np
-import prepare_folders
 import pytest
 import tifffile
 from PIL import Image
 
 from common.errors import InputError
+from data import prepare_folders
+from data.patches import cut
 from data_utils import load_tasks
 
 RNG = np.random.default_rng(0)
@@ -135,7 +136,7 @@ def test_the_last_files_are_held_and_the_training_finds_every_image_without_part
     for kind, images in (("x", task.unpaired_x), ("y", task.unpaired_y)):
         used = {images[i].tobytes() for i in range(4, len(images))}
         files = [np.float32(tifffile.imread(path)) for path in sorted(folders.glob(f"more_{kind}/*.tif"))]
-        assert used == {patch.tobytes() for file in files for patch in prepare_folders.cut(file, 32)}
+        assert used == {patch.tobytes() for file in files for patch in cut(file, 32)}
 
 
 @pytest.mark.parametrize(

@@ -83,7 +83,7 @@ def test_ome_tiff_keeps_axes_pixel_sizes_and_channels(generator, ome_tiff, tmp_p
 
 def test_an_independent_reader_finds_the_same_ome_metadata(generator, ome_tiff, tmp_path):
     """ome-types validates the XML against OME's schema and knows nothing of tifffile."""
-    ome_types = pytest.importorskip("ome_types", reason="requirements-dev.txt is not installed")
+    ome_types = pytest.importorskip("ome_types", reason="requirements/dev.txt is not installed")
     path, _ = ome_tiff
     run(generator, f"--input={path}", f"--output={tmp_path / 'r.ome.tif'}", "--dtype=uint16")
     (before,), (after,) = (ome_types.from_tiff(file).images for file in (path, tmp_path / "r.ome.tif"))
@@ -248,7 +248,7 @@ def test_a_cin_gan_of_one_task_is_no_restorer(tmp_path):
     save_generator(models.tuned_cin_generator(1), tmp_path / "cin.h5", metadata(PAPER, "CIN-GAN", noise_channels=1))
     np.save(tmp_path / "x.npy", RNG.gamma(2, 100, (32, 32)))
     flags = [f"--input={tmp_path / 'x.npy'}", f"--output={tmp_path / 'r.npy'}"]
-    with pytest.raises(InputError, match=r"makes defects in clean images and restores none; .* --task, one of A"):
+    with pytest.raises(InputError, match=r"makes clean images defective and cannot restore; .* --task, one of A"):
         run(tmp_path / "cin.h5", *flags)
     assert not (tmp_path / "r.npy").exists()
     assert run(tmp_path / "cin.h5", *flags, "--task=A") == 0

@@ -216,7 +216,7 @@ def test_a_folder_of_no_training_is_told(tmp_path):
         if text:
             (tmp_path / "args.json").write_text(text)
         with pytest.raises(InputError, match="expected the results folder"):
-            run_report.main(run_report.make_parser().parse_args([str(tmp_path)]))
+            run_report.write_report(tmp_path)
     with pytest.raises(InputError, match="is missing"):
         run_report.write_report(tmp_path / "nowhere")
 
@@ -279,6 +279,7 @@ def browser(tmp_path):
     for flag in "headless no-sandbox disable-gpu no-first-run disable-background-networking disable-sync".split():
         options.add_argument(f"--{flag}")
     options.add_argument("--disable-component-update")
+    options.add_argument("--disable-dev-shm-usage")  # a container's /dev/shm is small
     options.add_argument("--window-size=1000,900")
     options.add_argument(f"--user-data-dir={tmp_path / 'profile'}")
     options.set_capability("goog:loggingPrefs", {"performance": "ALL"})

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+import zlib
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,7 +21,7 @@ import models
 import train_cGAN
 import train_CIN_GAN
 from common.errors import InputError
-from data_utils import Images
+from data_utils import Images, load_tasks
 from recipes import RECIPES
 from recipes.recipe import Augmentation
 from restoring.generator_file import read_metadata
@@ -39,7 +40,7 @@ JUDGES = {
 }
 
 
-@pytest.mark.parametrize("recipe", ["paper", "tuned"])
+@pytest.mark.parametrize("recipe", [pytest.param("paper", marks=pytest.mark.slow), "tuned"])
 @pytest.mark.parametrize("name", list(SCRIPTS))
 def test_two_iterations_leave_a_whole_run_folder(name, recipe, train, capsys):
     run = train(SCRIPTS[name], f"--recipe={recipe}", "--n_critic=1" if name == "train_CIN_GAN" else "--alpha=0.3")
@@ -72,6 +73,7 @@ def one_block(monkeypatch):
     )
 
 
+@pytest.mark.slow
 def test_cin_gan_of_recipe_paper_never_turns_an_image(train, one_block, monkeypatch):
     """As released; every image of a batch is one of the training images as it lies in its file."""
     kept, start = [], launch.Training.run
@@ -94,6 +96,7 @@ def test_cin_gan_of_recipe_paper_never_turns_an_image(train, one_block, monkeypa
         assert {image.tobytes() for image in drawn} <= known
 
 
+@pytest.mark.slow
 def test_a_cin_gan_of_recipe_paper_that_turned_its_images_resumes_like_that(train, one_block, monkeypatch, capsys):
     """A checkpoint of the code before ends with the same weights, to the bit, as that code's uninterrupted run."""
     flags = ["--recipe=paper", "--n_critic=1", "--num_iters=4", "--save_every=2"]
@@ -109,7 +112,7 @@ def test_a_cin_gan_of_recipe_paper_that_turned_its_images_resumes_like_that(trai
     assert all(np.array_equal(a, b) for a, b in zip(weights(whole), weights(parts), strict=True))
 
 
-@pytest.mark.parametrize(("cin_recipe", "alpha"), [("paper", 0.5), ("tuned", 1.0)])
+@pytest.mark.parametrize(("cin_recipe", "alpha"), [pytest.param("paper", 0.5, marks=pytest.mark.slow), ("tuned", 1.0)])
 def test_cgan_trains_with_pairs_of_cin_gan(cin_recipe, alpha, train, one_block):
     """Models of different recipes exchange images in raw units."""
     cin = train(train_CIN_GAN, f"--recipe={cin_recipe}", "--n_critic=1")
@@ -122,7 +125,7 @@ def weights(run):
     return keras.models.load_model(run / "generator.h5", compile=False).get_weights()
 
 
-@pytest.mark.parametrize("recipe", ["paper", "tuned"])
+@pytest.mark.parametrize("recipe", [pytest.param("paper", marks=pytest.mark.slow), "tuned"])
 def test_resume_equals_the_uninterrupted_run(recipe, train, one_block):
     """Stopped after 2 of 4 iterations and resumed: the same generator, to the bit."""
     flags = [f"--recipe={recipe}", "--num_iters=4", "--save_every=2"]
@@ -134,6 +137,7 @@ def test_resume_equals_the_uninterrupted_run(recipe, train, one_block):
     assert all(np.array_equal(a, b) for a, b in zip(weights(whole), weights(parts), strict=True))
 
 
+@pytest.mark.slow
 def test_float16_trains_and_resumes_exactly(train):
     """The loss scale is part of the checkpoint; weights are kept in float32."""
     flags = ("--recipe=tuned", "--precision=float16", "--save_every=1")
@@ -144,6 +148,7 @@ def test_float16_trains_and_resumes_exactly(train):
     assert all(np.array_equal(a, b) for a, b in zip(whole, parts, strict=True))
 
 
+@pytest.mark.slow
 def test_cin_gan_trains_in_bfloat16(train):
     assert all(np.isfinite(a).all() for a in weights(train(train_CIN_GAN, "--recipe=tuned", "--precision=bfloat16")))
 
@@ -160,13 +165,66 @@ def test_resume_refuses_other_settings(train):
 
 
 def test_resume_refuses_other_data(train, pair_folder):
+    """One pixel of a clean image that is not the first of the training."""
     train(train_cGAN, "--recipe=tuned")
-    np.save(pair_folder / "Layers_X.npy", np.load(pair_folder / "Layers_X.npy")[::-1])
+    change_pixel(pair_folder / "Layers_Y.npy", load_layers(pair_folder).train_y.rows[3])
     with pytest.raises(InputError, match="data was"):
         train(train_cGAN, "--recipe=tuned", "--resume")
 
 
-@pytest.mark.parametrize("recipe", ["--recipe=paper", "--recipe=tuned"])
+@pytest.mark.parametrize("row", [0, 3, -1])
+@pytest.mark.parametrize("kind", ["X", "Y"])
+def test_data_are_known_by_every_image_that_a_training_may_see(kind, row, pair_folder):
+    """Rows 0 and 3 are of pairs; the last one is of the unpaired pool, whose odd rows give x, and even ones y."""
+    layers = load_layers(pair_folder, images_limit=4, unpaired_limit=-1)
+    change_pixel(
+        pair_folder / f"Layers_{kind}.npy", (layers.unpaired_x if kind == "X" else layers.unpaired_y).rows[row]
+    )
+    changed = load_layers(pair_folder, images_limit=4, unpaired_limit=-1)
+    assert launch.fingerprint([layers]) != launch.fingerprint([changed])
+
+
+def load_layers(folder, **limits):
+    return load_tasks(folder, ["Layers"], **limits)[0][0]
+
+
+def change_pixel(path, row):
+    images = np.load(path)
+    images[row, 5, 5] += 1
+    np.save(path, images)
+
+
+@pytest.mark.slow
+def test_cin_gans_generator_is_known_by_its_content_and_in_an_earlier_version_by_its_path(train, tmp_path, capsys):
+    cin = train(train_CIN_GAN, "--recipe=tuned", "--n_critic=1") / "generator.h5"
+    moved = tmp_path / "moved.h5"
+    moved.write_bytes(cin.read_bytes())
+
+    def augment(path, *flags):
+        named = f"--cin_generator_path={path}"
+        return train(train_cGAN, "--recipe=tuned", "--cin_augment=True", named, *flags, folder="augmented")
+
+    checkpoint = augment(cin) / "checkpoints/000002.npz"
+    augment(moved, "--resume")
+    with h5py.File(moved, "r+") as file:
+        file.attrs["another"] = 1
+    with pytest.raises(InputError, match="cin_generator_sha256 was"):
+        augment(moved, "--resume")
+    assert "earlier version" not in capsys.readouterr().out
+    with np.load(checkpoint) as stored:
+        arrays = dict(stored)
+    state = json.loads(str(arrays["state"]))
+    del state["version"], state["cin_generator_sha256"]
+    tasks, _ = load_tasks(tmp_path / "pairs")
+    state["data"] = {task.name: [len(task.train_x), 32, 32, zlib.crc32(task.train_x[0])] for task in tasks}
+    np.savez(checkpoint, **{**arrays, "state": json.dumps({**state, "cin_generator_path": str(moved)})})
+    augment(moved, "--resume")
+    assert "was begun by an earlier version" in capsys.readouterr().out
+    with pytest.raises(InputError, match="cin_generator_path was"):
+        augment(cin, "--resume")
+
+
+@pytest.mark.parametrize("recipe", [pytest.param("--recipe=paper", marks=pytest.mark.slow), "--recipe=tuned"])
 def test_resuming_a_finished_run_changes_nothing_and_it_can_grow(recipe, train, one_block):
     """The losses of its last row stay; a constant learning rate may go on to more iterations."""
     run = train(train_cGAN, recipe)
@@ -353,6 +411,7 @@ def test_generator_of_other_tasks_is_refused(train, pair_folder):
         train(train_cGAN, "--cin_augment=True", f"--cin_generator_path={cin / 'generator.h5'}", folder="augmented")
 
 
+@pytest.mark.slow
 def test_ctrl_c_saves_and_says_how_to_go_on(pair_folder):
     """SIGINT during training: exit code 130, a whole checkpoint, and a resumable run."""
     folder = pair_folder.parent

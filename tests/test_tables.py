@@ -7,21 +7,18 @@ import threading
 import time
 from pathlib import Path
 
-import keras
 import numpy as np
 import pytest
 from matplotlib.image import imread
 from scipy.stats import wilcoxon
+from small_generators import write_run
 
 import reproduce_tables
 from common.errors import InputError
 from common.metrics import affine_metric
 from data_utils import load_tasks
 from methods import filters
-from restoring.generator_file import Metadata, save_generator
-from restoring.normalization import FixedNormalization, Scale
-from tables import jobs as table_jobs
-from tables import text as tables
+from tables import page, statistics, trainings
 from tables.rows import JOBS, ROWS, budget, jobs_of
 
 RNG = np.random.default_rng(0)
@@ -41,7 +38,7 @@ def cells_of(*seeds, **extra):
 def test_every_row_costs_the_same(setting):
     """Networks per task share a row's seconds; without pairs its CIN-GAN's training counts too."""
     for row in ROWS[setting]:
-        if row.job not in JOBS:
+        if not row.training:
             continue
         counted = [row.job, JOBS[row.job].cin] if setting == "B" and JOBS[row.job].cin else [row.job]
         networks = {name: 3 if JOBS[name].per_task else 1 for name in counted}
@@ -62,35 +59,35 @@ def test_significance_is_scipys_wilcoxon_against_the_best_other_row():
     cells["paper"] = cells_of(best + 9)  # ours too: not compared with
     difference = mine.mean(axis=0) - best
     expected = f"{difference.mean():+.2f} dB to CARE, p {wilcoxon(mine.mean(axis=0), best).pvalue:.1g}"
-    assert tables.significance("A", cells, "A", "tuned") == expected
+    assert statistics.significance("A", cells, "A", "tuned") == expected
 
 
 def test_only_seeds_that_both_rows_have_are_compared():
     cells = {"care": cells_of([20.0] * 6), "tuned": cells_of(np.arange(21.0, 27), [90.0] * 6)}
-    assert tables.significance("A", cells, "A", "tuned").startswith("+3.50 dB")
+    assert statistics.significance("A", cells, "A", "tuned").startswith("+3.50 dB")
 
 
 def test_images_that_seeds_split_off_differently_are_not_averaged():
     cells = cells_of([20, 30], [40, 50])
     cells["1"]["A"]["images"][1]["row"] = 7
-    assert tables.image_means(cells, "A", "affine_psnr", ["0", "1"]) == {0: 30, 1: 30, 7: 50}
+    assert statistics.image_means(cells, "A", "affine_psnr", ["0", "1"]) == {0: 30, 1: 30, 7: 50}
 
 
 def test_significance_of_few_images_is_not_claimed():
     cells = {"care": cells_of([20.0] * 5), "tuned": cells_of([30.0] * 5)}
-    assert tables.significance("A", cells, "A", "tuned") == "+10.00 dB to CARE, p -"
+    assert statistics.significance("A", cells, "A", "tuned") == "+10.00 dB to CARE, p -"
 
 
 def test_cell_gives_mean_and_deviation_over_seeds():
-    assert tables.cell_text(cells_of([20, 22]), "A", "affine") == "21.00 / 0.500"
-    text = tables.cell_text(cells_of([20, 22], [23, 25]), "A", "affine")
+    assert page.cell_text(cells_of([20, 22]), "A", "affine") == "21.00 / 0.500"
+    text = page.cell_text(cells_of([20, 22], [23, 25]), "A", "affine")
     assert text == f"22.50 ± {np.std([21, 24], ddof=1):.2f} / 0.500 ± 0.000"
 
 
 def test_cell_that_still_improves_is_marked():
-    assert tables.cell_text(cells_of([20, 22], last_third=0.5), "A", "affine").endswith(" †")
-    assert tables.cell_text(cells_of([20, 22], last_third=None), "A", "affine").endswith(" †"), "cannot be told"
-    assert not tables.cell_text(cells_of([20, 22], last_third=0.1), "A", "affine").endswith(" †")
+    assert page.cell_text(cells_of([20, 22], last_third=0.5), "A", "affine").endswith(" †")
+    assert page.cell_text(cells_of([20, 22], last_third=None), "A", "affine").endswith(" †"), "cannot be told"
+    assert not page.cell_text(cells_of([20, 22], last_third=0.1), "A", "affine").endswith(" †")
 
 
 @pytest.mark.parametrize(("iterations", "expected"), [([4, 8, 10], 2.0), ([15, 30, 45], 15.0), ([1], None)])
@@ -102,16 +99,16 @@ def test_last_third_is_from_the_evaluation_nearest_to_it(iterations, expected):
 
 def test_failed_cell_says_why():
     failed = {"0": {"A": {"failed": "the training diverged"}}}
-    assert tables.cell_text(failed, "A", "affine") == "failed: the training diverged"
+    assert page.cell_text(failed, "A", "affine") == "failed: the training diverged"
     some = {**failed, "1": cells_of([20, 22])["0"]}
-    assert tables.cell_text(some, "A", "affine") == "21.00 / 0.500 (1 of 2 seeds failed)"
+    assert page.cell_text(some, "A", "affine") == "21.00 / 0.500 (1 of 2 seeds failed)"
 
 
 def test_step_is_the_mean_between_log_rows():
     """The first row holds the compilation."""
     log = [{"iteration": i, "seconds": s} for i, s in ((10, 60.0), (20, 65.0), (40, 71.0))]
-    assert table_jobs.seconds_per_logged_iteration(log) == pytest.approx((5 + 6) / 30)
-    assert table_jobs.seconds_per_logged_iteration(log[:1]) == pytest.approx(6)
+    assert trainings.seconds_per_logged_iteration(log) == pytest.approx((5 + 6) / 30)
+    assert trainings.seconds_per_logged_iteration(log[:1]) == pytest.approx(6)
 
 
 def test_total_variation_is_fitted_on_the_training_pairs(pair_folder):
@@ -146,28 +143,16 @@ class Trainings:
             results += "_CIN_augm" * (not results.endswith("augm"))
         for task in tasks if "--method" in flags else [None]:
             batch_size = int(flags.get("--batch_size", 8))
-            write_run(folder / results / (task or ""), [task] if task else tasks, iterations, batch_size)
-
-
-def write_run(run, tasks, iterations, batch_size):
-    """A generator that gives its input back, and a log: 0.5 s an iteration, 1 dB gained in the last third."""
-    run.mkdir(parents=True)
-    image = keras.Input((None, None, 1))
-    model = keras.Model(image, keras.layers.Activation("linear")(image))
-    same = FixedNormalization({task: (Scale(0, 1), Scale(0, 1)) for task in tasks})
-    save_generator(model, run / "generator.h5", Metadata("cGAN", "paper", tasks, same, [], 4))
-    heads = ["iteration", "seconds", *(f"affine_psnr_{task}" for task in tasks)]
-    rows = [(i, i / 2, *(18 + 3 * i / iterations for _ in tasks)) for i in (iterations // 3, iterations)]
-    (run / "args.json").write_text(json.dumps({"arguments": {"batch_size": batch_size}}))
-    (run / "log.csv").write_text("\n".join(",".join(map(str, row)) for row in [heads, *rows]) + "\n")
+            run = folder / results / (task or "")
+            write_run(run, [task] if task else tasks, iterations, batch_size=batch_size)
 
 
 @pytest.fixture
-def trainings(monkeypatch):
-    stand_in = Trainings()
-    monkeypatch.setattr(table_jobs, "run_logged", stand_in)
+def stand_in(monkeypatch):
+    made = Trainings()
+    monkeypatch.setattr(trainings, "run_logged", made)
     monkeypatch.setattr(filters, "has_bm3d", lambda: False)
-    return stand_in
+    return made
 
 
 def reproduce(pair_folder, *flags):
@@ -177,7 +162,7 @@ def reproduce(pair_folder, *flags):
     return folder
 
 
-def test_every_published_cell_stands_below_our_table(trainings, pair_folder):
+def test_every_published_cell_stands_below_our_table(stand_in, pair_folder):
     """Typed from arXiv 1910.14207: denoising, axial inpainting, super-resolution."""
     expected = {
         "A": [
@@ -194,17 +179,17 @@ def test_every_published_cell_stands_below_our_table(trainings, pair_folder):
         folder = reproduce(pair_folder, f"--setting={setting}", "--num_iters=6")
         text = (folder / f"table_{setting}.md").read_text()
         assert text.split("| published, ")[1].splitlines()[2:] == rows
-    readme = (Path(__file__).resolve().parents[1] / "README.md").read_text(encoding="utf-8")
+    page = (Path(__file__).resolve().parents[1] / "docs/differences.md").read_text(encoding="utf-8")
     cells = [row.partition(" | ")[2] for rows in expected.values() for row in rows]
-    assert all(cell in readme for cell in cells)
+    assert all(cell in page for cell in cells)
 
 
-def test_a_whole_table_once(trainings, pair_folder, capsys):
+def test_a_whole_table_once(stand_in, pair_folder, capsys):
     """Seconds become iterations; the same command again trains nothing."""
     folder = reproduce(pair_folder, "--setting=A", "--seconds=30")
     lines = (folder / "table_A.md").read_text().splitlines()
     row = next(line for line in lines if line.startswith("| CARE |")).split(" | ")
-    assert row[-2] == "30 x 8 / 30 x 8", "half a row's 30 s, at 0.5 s a step, for each of two tasks"
+    assert row[-3] == "30 x 8 / 30 x 8", "half a row's 30 s, at 0.5 s a step, for each of two tasks"
     assert any("Layers: 4 pairs, 2 test images, 32 x 32 pixels" in line for line in lines)
     input_row = next(line for line in lines if line.startswith("| input |"))
     assert row[1].removesuffix(" †") in input_row and row[1].endswith("†")
@@ -213,33 +198,33 @@ def test_a_whole_table_once(trainings, pair_folder, capsys):
     record = json.loads((folder / "table_A.json").read_text())
     assert len(record["cells"]["care"]["42"]["Speckle"]["images"]) == 2
     assert imread(folder / "table_A.png").std() > 0
-    trained = len(trainings.commands)
+    trained = len(stand_in.commands)
     reproduce(pair_folder, "--setting=A", "--seconds=30")
-    assert len(trainings.commands) == trained
+    assert len(stand_in.commands) == trained
 
 
-def test_every_network_makes_num_iters_and_another_seed_trains_its_own(trainings, pair_folder):
+def test_every_network_makes_num_iters_and_another_seed_trains_its_own(stand_in, pair_folder):
     folder = reproduce(pair_folder, "--setting=B", "--num_iters=6", "--batch_size=2")
-    trained = [(name, flags) for name, flags, _ in trainings.commands if "results" in flags["--dir"]]
+    trained = [(name, flags) for name, flags, _ in stand_in.commands if "results" in flags["--dir"]]
     assert {flags["--num_iters"] for _, flags in trained} == {"6"}
     alone = [flags for name, flags in trained if name.startswith("train_cGAN")]
     assert len(alone) == 2 and all(flags["--alpha"] == "1" for flags in alone)
     paper = [flags for name, flags in trained if name.endswith("_paper")]
     assert all(flags["--batch_size"] == "2" for flags in paper)
-    before = len(trainings.commands)
+    before = len(stand_in.commands)
     reproduce(pair_folder, "--setting=B", "--num_iters=6", "--batch_size=2", "--seeds=2")
-    assert {flags["--seed"] for _, flags, _ in trainings.commands[before:]} == {"43"}
+    assert {flags["--seed"] for _, flags, _ in stand_in.commands[before:]} == {"43"}
     assert "±" in (folder / "table_B.md").read_text()
 
 
-def test_failed_training_is_shown_and_tried_again(trainings, pair_folder):
+def test_failed_training_is_shown_and_tried_again(stand_in, pair_folder):
     """Its own row fails, and those that need it; the others stand."""
-    trainings.broken = {"train_CIN_GAN_tuned"}
+    stand_in.broken = {"train_CIN_GAN_tuned"}
     folder = reproduce(pair_folder, "--setting=B", "--num_iters=6")
     text = (folder / "table_B.md").read_text()
     failed = next(line for line in text.splitlines() if line.startswith("| cGAN `tuned`, CIN-GAN's pairs |"))
     assert "failed: out of patience" in failed and text.count("failed") == 4, "two tasks, two metrics"
-    trainings.broken = set()
+    stand_in.broken = set()
     reproduce(pair_folder, "--setting=B", "--num_iters=6")
     assert "failed" not in (folder / "table_B.md").read_text()
 
@@ -248,15 +233,15 @@ def test_stopped_training_is_resumed(tmp_path):
     """A folder with a checkpoint goes on; one without starts anew."""
     run = tmp_path / "CARE_results" / "A"
     run.mkdir(parents=True)
-    arguments = ("care", table_jobs.Shared([], 2, 4), 10, 1, tmp_path)
-    assert "--num_gpu=1" in table_jobs.training_arguments(*arguments), "a baseline uses one GPU at most"
-    assert "--overwrite" in table_jobs.training_arguments(*arguments)
+    arguments = ("care", trainings.Shared([], 2, 4), 10, 1, tmp_path)
+    assert "--num_gpu=1" in trainings.training_arguments(*arguments), "a baseline uses one GPU at most"
+    assert "--overwrite" in trainings.training_arguments(*arguments)
     (run / "checkpoints").mkdir()
     (run / "checkpoints" / "000002.npz").touch()
-    assert "--resume" in table_jobs.training_arguments(*arguments)
+    assert "--resume" in trainings.training_arguments(*arguments)
 
 
-def test_runs_of_other_arguments_or_without_their_record_are_not_taken_for_finished(trainings, pair_folder):
+def test_runs_of_other_arguments_or_without_their_record_are_not_taken_for_finished(stand_in, pair_folder):
     folder = reproduce(pair_folder, "--setting=B", "--num_iters=6")
     with pytest.raises(InputError, match=r"num_iters=6\); use the same, or another --dir"):
         reproduce(pair_folder, "--setting=B", "--num_iters=7")
@@ -280,7 +265,7 @@ time.sleep(60)
 def test_ctrl_c_lets_the_training_save(tmp_path, monkeypatch):
     """It needs a second for it, and is waited for."""
     (tmp_path / "slow.py").write_text(SLOW_SCRIPT)
-    monkeypatch.setattr(table_jobs, "SCRIPT_DIR", tmp_path)
+    monkeypatch.setattr(trainings, "SCRIPT_DIR", tmp_path)
     monkeypatch.chdir(tmp_path)
 
     def press():
@@ -290,24 +275,23 @@ def test_ctrl_c_lets_the_training_save(tmp_path, monkeypatch):
 
     threading.Thread(target=press).start()
     with pytest.raises(KeyboardInterrupt):
-        table_jobs.run_logged(["slow.py"], tmp_path / "log.txt")
+        trainings.run_logged(["slow.py"], tmp_path / "log.txt")
     assert (tmp_path / "saved").exists()
 
 
 def test_a_killed_training_is_named(tmp_path, monkeypatch):
     (tmp_path / "killed.py").write_text("import os, signal\nprint(' 50%|###')\nos.kill(os.getpid(), signal.SIGKILL)")
-    monkeypatch.setattr(table_jobs, "SCRIPT_DIR", tmp_path)
+    monkeypatch.setattr(trainings, "SCRIPT_DIR", tmp_path)
     with pytest.raises(InputError, match="ended by SIGKILL"):
-        table_jobs.run_logged(["killed.py"], tmp_path / "log.txt")
+        trainings.run_logged(["killed.py"], tmp_path / "log.txt")
 
 
 def test_a_script_that_fails_says_its_last_line(tmp_path):
     with pytest.raises(InputError, match=r"^--data_dir=nowhere: no such folder"):
-        table_jobs.run_logged(["train_cGAN.py", "--data_dir=nowhere", f"--dir={tmp_path}"], tmp_path / "log.txt")
+        trainings.run_logged(["train_cGAN.py", "--data_dir=nowhere", f"--dir={tmp_path}"], tmp_path / "log.txt")
 
 
-@pytest.mark.parametrize("flags", [["--setting=A"], ["--setting=A", "--seconds=5", "--num_iters=5"]])
-def test_length_is_iterations_or_seconds(flags, capsys):
+def test_length_is_iterations_or_seconds(capsys):
     with pytest.raises(SystemExit) as stop:
-        reproduce_tables.make_parser().parse_args(flags)
+        reproduce_tables.make_parser().parse_args(["--setting=A", "--seconds=5", "--num_iters=5"])
     assert stop.value.code == 2 and "--num_iters" in capsys.readouterr().err

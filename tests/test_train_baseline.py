@@ -12,7 +12,7 @@ from methods import care
 from restoring.generator_file import read_metadata
 
 needs_csbdeep = pytest.mark.skipif(
-    not care.has_csbdeep(), reason="csbdeep is not installed (requirements-baselines.txt)"
+    not care.has_csbdeep(), reason="csbdeep is not installed (requirements/baselines.txt)"
 )
 
 
@@ -29,7 +29,9 @@ def quick_networks(monkeypatch):
     monkeypatch.setattr(models, "patch_critic", lambda num_tasks: critic(num_tasks, (4, 8)))
 
 
-@pytest.mark.parametrize("method", ["deblurgan", "cyclegan", pytest.param("care", marks=needs_csbdeep)])
+@pytest.mark.parametrize(
+    "method", ["deblurgan", pytest.param("cyclegan", marks=pytest.mark.slow), pytest.param("care", marks=needs_csbdeep)]
+)
 def test_script_leaves_a_run_folder_per_task_that_restore_takes(method, train, quick_networks, pair_folder, tmp_path):
     flags = ["--n_critic=1"] if method == "deblurgan" else ["--augment"] if method == "care" else []
     run = train(train_baseline, f"--method={method}", *flags)
@@ -44,6 +46,7 @@ def test_script_leaves_a_run_folder_per_task_that_restore_takes(method, train, q
     assert restored.shape == (12, 32, 32) and np.isfinite(restored).all()
 
 
+@pytest.mark.slow
 def test_script_goes_on_with_unfinished_tasks(train, quick_networks):
     """The first task is finished, the second was killed at its start: --resume trains the second only."""
     run = train(train_baseline, "--method=cyclegan", "--tasks=Layers")
@@ -70,6 +73,6 @@ def test_mistakes_are_told(flags, message, pair_folder, tmp_path):
 def test_care_without_csbdeep_names_the_requirements(pair_folder, tmp_path, monkeypatch):
     monkeypatch.setattr(care, "has_csbdeep", lambda: False)
     args = ["--method=care", f"--data_dir={pair_folder}", f"--dir={tmp_path / 'o'}"]
-    with pytest.raises(InputError, match=r"requirements-baselines\.txt"):
+    with pytest.raises(InputError, match=r"requirements/baselines\.txt"):
         train_baseline.main(train_baseline.make_parser().parse_args(args))
     assert not (tmp_path / "o").exists()

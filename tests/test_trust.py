@@ -12,6 +12,7 @@ import train_baseline
 from common.errors import InputError
 from common.metrics import intensities
 from data_utils import load_tasks
+from restoring import apply as inference
 from restoring import trust, trust_maps
 from restoring.apply import Applier
 from restoring.generator_file import Metadata, load_generator, read_metadata, save_generator
@@ -54,21 +55,21 @@ def test_a_calibration_finds_the_numbers_that_errors_were_drawn_with():
     errors = RNG.normal(0, np.sqrt(0.03**2 + (1.7 * deviations) ** 2))
     calibration = trust.fit_calibration(deviations, errors)
     assert calibration == pytest.approx((0.03, 1.7), rel=0.03)
-    for level, share in calibrate.coverage(calibration, deviations, errors).items():
+    for level, share in trust.coverage(calibration, deviations, errors).items():
         assert share == pytest.approx(level, abs=0.5)
 
 
 def test_passes_are_flips_and_turns_or_dropout(tmp_path):
     image = RNG.gamma(2, 100, (32, 32)).astype(np.float32)
-    apply, dropout = restore.load_uncertain(generator(tmp_path))
-    assert dropout is None and trust.passes(apply, None, image, "A", 8, None, 0).std(axis=0).any()
+    apply = Applier.load(generator(tmp_path))
+    assert apply.with_dropout() is None and trust.passes(apply, None, image, "A", 8, None, 0).std(axis=0).any()
     with pytest.raises(InputError, match="there are 8 passes"):
         trust.passes(apply, None, image, "A", 9, None, 0)
-    apply, dropout = restore.load_uncertain(generator(tmp_path, no_rotate=["A"]))
+    apply = Applier.load(generator(tmp_path, no_rotate=["A"]))
     with pytest.raises(InputError, match="there are 4 passes"):
         trust.passes(apply, None, image, "A", 5, None, 0)
-    apply, dropout = restore.load_uncertain(generator(tmp_path, dropout=0.5))
-    assert trust.passes(apply, dropout, image, "A", 20, None, 0).std(axis=0).any()
+    apply = Applier.load(generator(tmp_path, dropout=0.5))
+    assert trust.passes(apply, apply.with_dropout(), image, "A", 20, None, 0).std(axis=0).any()
 
 
 def test_calibration_takes_the_passes_that_a_task_allows(tmp_path):
@@ -156,8 +157,7 @@ def test_averaging_and_uncertainty_share_one_network_and_its_passes(tmp_path, mo
         called.append(len(model.inputs))
         return predict(model, inputs)
 
-    monkeypatch.setattr(restore, "load_generator", load)
-    monkeypatch.setattr(trust_maps, "load_generator", load)
+    monkeypatch.setattr(inference, "load_generator", load)
     monkeypatch.setattr(keras.Model, "predict_on_batch", count)
     flags = ["--average=8", "--uncertainty=8", "--check", f"--cin_generator_path={cin}"]
     assert run(*words, f"--output={tmp_path}/both.npy", *flags) == 0
@@ -203,7 +203,7 @@ def test_the_check_of_cares_images_speaks_in_units_of_y(tmp_path, pair_folder):
     task = load_tasks(pair_folder, ["Layers"])[0][0]
     save_care(tmp_path / "care.h5", train_baseline.fit_normalization(args, task))
     normalization = read_metadata(tmp_path / "care.h5").normalization
-    check = trust_maps.CheckReport(None, normalization, "Layers")
+    check = trust_maps.CheckMap(None, normalization, "Layers")
     for x, y in zip(task.test_x, task.test_y, strict=True):
         x_scale, y_scale = (normalization.x_scale("Layers", image) for image in (x, y))
         found = check.in_units_of_y(x_scale.undo(y_scale.normalize(y)), x)
@@ -225,5 +225,5 @@ def test_an_older_care_file_restores_but_its_check_is_refused(tmp_path):
 def test_the_check_speaks_in_units_of_y():
     """gain * y + offset is on x's scale, so y is what is restored, less the offset, over the gain."""
     x = RNG.gamma(2, 100, (32, 32))
-    check = trust_maps.CheckReport(None, PercentileNormalization({"A": (0.5, 20.0)}), "A")
+    check = trust_maps.CheckMap(None, PercentileNormalization({"A": (0.5, 20.0)}), "A")
     assert check.in_units_of_y(x, x) == pytest.approx((x - 20) / 0.5, rel=1e-3, abs=1)

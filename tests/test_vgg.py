@@ -1,6 +1,8 @@
 """VGG16 filters: from a file, never by accident random, never a long wait."""
 
-import http.client
+import hashlib
+import socket
+import threading
 import time
 from pathlib import Path
 
@@ -89,14 +91,40 @@ def test_the_cache_is_used(monkeypatch, tmp_path, offline):
 def test_a_wrong_download_is_not_kept(tmp_path):
     (tmp_path / "wrong.h5").write_bytes(b"not the weights")
     target = tmp_path / "cache" / "vgg.h5"
-    assert "MD5" in vgg._download((tmp_path / "wrong.h5").as_uri(), target, None)
+    with pytest.raises(OSError, match="hash does not match"):
+        vgg._download((tmp_path / "wrong.h5").as_uri(), target, None)
     assert not list(target.parent.iterdir())
 
 
-def test_a_download_that_breaks_off_is_a_reason(tmp_path, monkeypatch):
-    def broken(url, timeout):
-        raise http.client.IncompleteRead(b"half")
+def test_a_right_download_is_kept(tmp_path, monkeypatch):
+    (tmp_path / "right.h5").write_bytes(b"the weights")
+    monkeypatch.setattr(vgg, "FILE_MD5", hashlib.md5(b"the weights").hexdigest())
+    vgg._download((tmp_path / "right.h5").as_uri(), tmp_path / "cache/vgg.h5", None)
+    assert [path.name for path in (tmp_path / "cache").iterdir()] == ["vgg.h5"]
+    assert (tmp_path / "cache/vgg.h5").read_bytes() == b"the weights"
 
-    monkeypatch.setattr(vgg.urllib.request, "urlopen", broken)
-    assert "IncompleteRead" in vgg._download("http://127.0.0.1:9/vgg16.h5", tmp_path / "vgg.h5", None)
-    assert not list(tmp_path.iterdir())
+
+HALF = b"HTTP/1.1 200 OK\r\nContent-Length: 20000\r\n\r\n" + bytes(10000)
+
+
+@pytest.mark.parametrize("answer, closes", [(b"", False), (HALF, False), (HALF, True)])
+def test_a_server_that_never_answers_or_breaks_off_is_a_reason(answer, closes, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(vgg, "PATIENCE", 1)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        taken = []
+
+        def serve():
+            connection, _ = server.accept()
+            taken.append(connection)  # kept open, or only until the half is sent
+            connection.recv(10000)
+            connection.sendall(answer)
+            if closes:
+                connection.close()
+
+        threading.Thread(target=serve, daemon=True).start()
+        began = time.monotonic()
+        with pytest.raises(OSError, match="got only" if closes else "no answer within 1 s"):
+            vgg._download(f"http://127.0.0.1:{server.getsockname()[1]}/vgg16.h5", tmp_path / "vgg.h5", None)
+        assert time.monotonic() - began < 10 and not list(tmp_path.iterdir())
+        taken[0].close()
+    assert not capsys.readouterr().out

@@ -17,8 +17,8 @@ from restoring.apply import Applier
 from restoring.generator_file import Metadata, load_generator, save_generator
 from restoring.normalization import PercentileNormalization
 
-zarr = pytest.importorskip("zarr", reason="requirements-large.txt is not installed")
-distributed = pytest.importorskip("distributed", reason="requirements-large.txt is not installed")
+zarr = pytest.importorskip("zarr", reason="requirements/large.txt is not installed")
+distributed = pytest.importorskip("distributed", reason="requirements/large.txt is not installed")
 RNG = np.random.default_rng(0)
 SCALE = [{"type": "scale", "scale": [2.0, 0.5, 0.1, 0.1]}]
 
@@ -133,6 +133,13 @@ def test_restored_blocks_that_are_not_finite_are_named(tmp_path, small_blocks):
     assert not (tmp_path / "out.zarr").exists() and not os.listdir(tmp_path / "out.zarr.partial/done")
 
 
+def test_the_process_of_this_machine_leaves_nothing_in_the_temporary_folder(tmp_path, generator, temporary_folder):
+    source = write_volume(tmp_path / "in.zarr", RNG.gamma(2, 100, (1, 1, 80, 80)).astype(np.uint16))
+    assert run(generator, source, tmp_path / "out.zarr") == 0
+    assert zarr.open_group(tmp_path / "out.zarr")["0"][:].all() and not list(temporary_folder.iterdir())
+
+
+@pytest.mark.slow
 def test_a_worker_that_is_killed_half_way_loses_nothing(tmp_path, generator):
     """Real processes and real blocks; one of two workers gets SIGKILL once a block is done."""
     values = RNG.gamma(2, 100, (1, 30, 80, 80)).astype(np.uint16)

@@ -25,7 +25,8 @@ import numpy as np
 
 SIDE = 32  # pixels of the Hann-windowed tiles whose power spectra are averaged (Welch's method)
 MOST_IMAGES, MOST_TILES = 100, 16  # of a task; along a side of an image
-LEAST_TILES = 9  # in all images for any answer, and in one image for coherence: fewer are coherent by chance
+LEAST_TILES = 9  # in all images, for any answer
+COHERENT_TILES = 25  # in one image, for its transfer (96 x 96 pixels): fewer are coherent by chance
 BANDS = ((2, 3), (4, 5), (6, 8), (9, 16))  # first and last frequency, in cycles per SIDE pixels
 FLOOR = 1e-6  # of an image's power, added to each frequency's: below is what windows leak and arithmetic rounds
 COHERENT = 0.6  # squared coherence along both axes from which a transfer is trusted
@@ -147,11 +148,11 @@ def _log_ratio(power):
 
 def _transfer(x, y):
     """(bands,) logarithm of the power that x has of y's along axis 0 over that along axis 1; NaN without coherence."""
-    common = _near_axes(np.abs((x * y.conj()).mean(axis=0)) ** 2)
-    x_power, y_power = _power(x), _power(y)
-    share = common / np.maximum(_near_axes(y_power**2), np.finfo(float).tiny)
-    coherence = common / np.maximum(_near_axes(x_power * y_power), np.finfo(float).tiny)
-    trusted = (coherence.min(axis=0) > COHERENT) & (np.abs(_log_ratio(y_power)) < LOPSIDED) & (len(x) >= LEAST_TILES)
+    x_power, y_power, tiny = _power(x), _power(y), np.finfo(float).tiny
+    common = np.maximum(_near_axes(np.abs((x * y.conj()).mean(axis=0)) ** 2), tiny)
+    share = common / np.maximum(_near_axes(y_power**2), tiny)
+    coherence = common / np.maximum(_near_axes(x_power * y_power), tiny)
+    trusted = (coherence.min(axis=0) > COHERENT) & (np.abs(_log_ratio(y_power)) < LOPSIDED) & (len(x) >= COHERENT_TILES)
     return _band_means(np.where(trusted, np.log(share[0] / share[1]), np.nan))
 
 

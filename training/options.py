@@ -107,6 +107,13 @@ IDLE = {
         Idle("calibration", lambda args, metadata: not args.uncertainty, "it belongs to --uncertainty=N"),
         Idle("cin_generator_path", lambda args, metadata: not args.check, "it belongs to --check"),
     ),
+    "reproduce_tables": (
+        Idle(
+            "num_iters seconds seeds batch_size unpaired_limit no_rotate rotate vgg_weights num_gpu",
+            lambda args: args.runs,
+            "--runs trains nothing",
+        ),
+    ),
     "evaluate": (Idle("task", _scales_alike, "this generator restores all tasks alike"),),
     "calibrate": (Idle("task", _turns_alike, "this generator restores and turns all tasks alike"),),
     "export": (

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from data_utils import Images, Task
+from restoring.normalization import block_means
 
 # Neighbouring fields of one sample resemble each other: only a clear difference counts.
 CELLS, CLEARLY, MOST_PAIRS = 8, 0.1, 100
@@ -26,11 +27,8 @@ def unlike_rows(task: Task) -> list[int]:
 def _cell_means(images: Images, chosen):
     """(pairs, 64): raw means of each image's cells, shifted and scaled to mean 0 and length 1 (0 if all are equal)."""
     height, width = (side // CELLS for side in images.shape)
-    means = []
-    for index in chosen:
-        image = images[index][: CELLS * height, : CELLS * width].astype(np.float64)
-        means.append(image.reshape(CELLS, height, CELLS, width).mean(axis=(1, 3)).ravel())
-    means = np.stack(means) - np.mean(means, axis=1, keepdims=True)
+    means = np.stack([block_means(images[i][: CELLS * height, : CELLS * width], height, width) for i in chosen])
+    means -= means.mean(axis=1, keepdims=True)
     return means / np.maximum(np.linalg.norm(means, axis=1, keepdims=True), np.finfo(np.float64).tiny)
 
 

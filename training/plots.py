@@ -57,10 +57,11 @@ def save_before_after(path: Path, rows: list) -> None:
     for (task, candidates, y), line in zip(rows, figure.subplots(len(rows), columns, squeeze=False), strict=True):
         low, high = np.percentile(y, [0.5, 99.5])
         fitted = [(title, fit_affine(image, y)) for title, image in candidates]
-        for (title, image), axes in zip([*fitted, ("ground truth", y)], line, strict=True):
+        for axes in line:  # those too that stay empty in a strip of fewer candidates
+            axes.set_axis_off()
+        for (title, image), axes in zip([*fitted, ("ground truth", y)], line, strict=False):
             axes.imshow(image, cmap="gray", vmin=low, vmax=high, interpolation="nearest")
             axes.set_title(f"{task}: {title}", fontsize=8)
-            axes.set_axis_off()
     _save(figure, path)
 
 

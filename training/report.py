@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import base64
-import csv
 import hashlib
-import html
 import io
 import json
 import shlex
 from collections.abc import Iterable
 from pathlib import Path
-from string import Template
 
 import numpy as np
+from markupsafe import Markup
 
 from common.command_line import Arguments
 from common.files import write_text, written_whole
 from recipes import RECIPES
 from training.options import idle
-from training.run_folder import RunFolder, read_args
+from training.run_folder import RunFolder, read_args, read_log
 
 TEMPLATE = Path(__file__).resolve().with_name("report.html")
 SETTLED = 0.1  # dB that an evaluation differs by without saying anything
@@ -59,35 +57,35 @@ def save_latest(
 def write_report(folder: str | Path) -> Path:
     """Write report.html into a run folder from the files that lie there; gives its path. Raises InputError."""
     folder = Path(folder)
-    record, rows, done = read_args(folder), read_log(folder / "log.csv"), iterations_done(folder)
+    record, rows, done = read_args(folder), read_log(folder), RunFolder(folder).iterations_done()
     scores, panels = read_latest(folder / "samples" / "latest.npz")
-    fields = {
-        "title": html.escape(folder.resolve().name),
-        "summary": summary(record, rows, done),
-        "sliders": "".join(slider(task, images) for task, images in panels.items()) or "<p>No evaluation yet.</p>",
-        "scores": score_table(scores, panels, makes_defects(record)),
-        "scored": f"after iteration {rows[-1]['iteration']}" if rows else "none yet",
-        "curves": picture(folder / "losses.png", "losses and PSNR over the iterations"),
-        "choice": choice(folder),
-        "advice": "".join(f"<li>{line}</li>" for line in advice(folder, record, rows, done, scores)),
-        "arguments": arguments_table(record),
-    }
-    write_text(folder / "report.html", Template(TEMPLATE.read_text(encoding="utf-8")).substitute(fields))
+    page = render(
+        title=folder.resolve().name,
+        summary=summary(record, rows, done),
+        comparisons={task: compare(images) for task, images in panels.items()},
+        scored=f"after iteration {rows[-1]['iteration']}" if rows else "none yet",
+        scores=score_rows(scores, panels),
+        makes_defects=makes_defects(record),
+        curves=read_picture(folder / "losses.png"),
+        choice=choice(folder),
+        choice_curve=read_picture(folder / "evaluation.png"),
+        advice=advice(folder, record, rows, done, scores),
+        next_step=next_step(folder, record),
+        arguments=record["arguments"],
+        not_default=record["not_default"],
+    )
+    write_text(folder / "report.html", page)
     return folder / "report.html"
 
 
-def read_log(path: Path) -> list[dict[str, str]]:
-    """The rows of log.csv, list of {column: text}; none where there is no evaluation yet."""
-    if not path.is_file():
-        return []
-    with open(path, newline="") as file:
-        return list(csv.DictReader(file))
+def render(**fields: object) -> str:
+    """The page; every text in the fields is escaped unless it is Markup."""
+    import jinja2
 
-
-def iterations_done(folder: Path) -> int:
-    """Finished iterations, by the last checkpoint: a training that is stopped saves, but does not evaluate."""
-    checkpoints = RunFolder(folder).checkpoints()
-    return int(checkpoints[-1].stem) if checkpoints else 0
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
+    environment.filters["embed"] = embed
+    environment.filters["gray_png"] = gray_png
+    return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(fields)
 
 
 def read_latest(path: Path) -> tuple[dict[str, dict], dict[str, dict[str, np.ndarray]]]:
@@ -107,23 +105,10 @@ def summary(record: dict, rows: list[dict], done: int) -> str:
     """One sentence: what was trained, how long, with what."""
     given, versions = record["arguments"], record["versions"]
     trained = f"{float(rows[-1]['seconds']) / 60:.1f} minutes of training" if rows else "no evaluation yet"
-    return html.escape(
+    return (
         f"{given.get('recipe') or given.get('method')}, {done} iterations of {given['num_iters']}, {trained}, "
         f"batch {given['batch_size']}, seed {given['seed']}, {given['precision']}; "
         f"TensorFlow {versions['tensorflow']}, Keras {versions['keras']}"
-    )
-
-
-def slider(task: str, images: dict[str, np.ndarray]) -> str:
-    """Two images of a task under a slider, and the third beside them."""
-    comparison = compare(images)
-    before, after, beside = (embed(gray_png(middle(gray))) for _, gray in comparison)
-    name, titles = html.escape(task), [html.escape(title) for title, _ in comparison]
-    return (
-        f'<figure class="compare"><figcaption>{name}: {titles[0]} | {titles[1]}, and {titles[2]}</figcaption>'
-        f'<div class="pair"><img src="{after}" alt="{name} {titles[1]}"><img class="before" src="{before}" '
-        f'alt="{name} {titles[0]}"><input type="range" min="0" max="100" value="50" '
-        f'aria-label="{name}: {titles[0]} or {titles[1]}"></div><img src="{beside}" alt="{name} {titles[2]}"></figure>'
     )
 
 
@@ -163,11 +148,11 @@ def to_gray(image: np.ndarray, low: float, high: float) -> np.ndarray:
 
 
 def gray_png(gray: np.ndarray) -> bytes:
-    """An (H, W) uint8 image as the bytes of a PNG."""
+    """The middle of an (H, W) uint8 image as the bytes of a PNG."""
     from PIL import Image
 
     buffer = io.BytesIO()
-    Image.fromarray(gray).save(buffer, "PNG")
+    Image.fromarray(middle(gray)).save(buffer, "PNG")
     return buffer.getvalue()
 
 
@@ -176,9 +161,9 @@ def embed(png: bytes) -> str:
     return "data:image/png;base64," + base64.b64encode(png).decode()
 
 
-def picture(path: Path, alt: str) -> str:
-    """An <img> with the file inside, or nothing where there is no file."""
-    return f'<img class="wide" alt="{alt}" src="{embed(path.read_bytes())}">' if path.is_file() else ""
+def read_picture(path: Path) -> bytes | None:
+    """A picture file's bytes, or None where there is no file."""
+    return path.read_bytes() if path.is_file() else None
 
 
 def makes_defects(record: dict) -> bool:
@@ -189,38 +174,18 @@ def makes_defects(record: dict) -> bool:
     return record.get("script", earlier) == "CIN-GAN"
 
 
-def score_table(scores: dict[str, dict], tasks: Iterable[str], defects: bool) -> str:
-    """Rows of the table: input and output of each task in both metrics.
+def score_rows(scores: dict[str, dict], tasks: Iterable[str]) -> list[tuple[str, str, dict[str, float]]]:
+    """(task, "input" or "output", {metric: value}) of each task, as far as there are scores.
 
     Args:
         scores: as `read_latest` gives them.
         tasks: names.
-        defects: they are a CIN-GAN's: a column with the noise's ratio to that of x.
     """
-    heads = ["task", "", "affine metric, PSNR / SSIM", "the paper's metric"]
-    heads += ["noise of real"] * defects
-    lines = ["<tr>" + "".join(f"<th>{head}</th>" for head in heads) + "</tr>"]
+    rows = []
     for task in tasks:
         output = {key.removesuffix(f"_{task}"): v for key, v in scores["output"].items() if key.endswith(f"_{task}")}
-        for name, values in (("input", scores["input"].get(task, {})), ("output", output)):
-            if not values:
-                continue
-            cells = [f"{values[f'{m}_psnr']:.2f} dB / {values[f'{m}_ssim']:.3f}" for m in ("affine", "paper")]
-            if defects:
-                cells.append(f"{values['noise_ratio']:.2f}" if "noise_ratio" in values else "")
-            cells = [html.escape(task), name, *cells]
-            lines.append("<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>")
-    return "".join(lines)
-
-
-def arguments_table(record: dict) -> str:
-    """Rows of all arguments; those that are no defaults in bold."""
-    lines = []
-    for key, value in record["arguments"].items():
-        text = html.escape(", ".join(map(str, value)) if isinstance(value, list) else str(value))
-        text = f"<b>{text}</b>" if key in record["not_default"] else text
-        lines.append(f"<tr><td>--{html.escape(key)}</td><td>{text}</td></tr>")
-    return "".join(lines)
+        rows += [(task, "input", scores["input"].get(task)), (task, "output", output)]
+    return [row for row in rows if row[2]]
 
 
 def read_choice(folder: Path) -> dict | None:
@@ -234,43 +199,45 @@ def read_choice(folder: Path) -> dict | None:
     return record
 
 
-def choice(folder: Path) -> str:
-    """How evaluate.py chose generator.h5 among the checkpoints, where it did."""
+def choice(folder: Path) -> str | None:
+    """How evaluate.py chose generator.h5 among the checkpoints, or None where it did not."""
     record = read_choice(folder)
     if record is None:
-        return "<p>generator.h5 is that of the last iteration; no checkpoint was chosen.</p>"
+        return None
     text = (
         f"evaluate.py scored {len(record['iterations'])} checkpoints by {record['metric'].upper()} on "
         f"{record['images']} images, {record['x']} and {record['y']}; the best is that of iteration {record['best']}, "
     )
     if record["generator"] == record["best"]:
-        text += "and it is generator.h5."
-    elif record["generator"] is None:
-        text += "but generator.h5 is none of them: it was written by a training since, or replaced."
-    else:
-        text += f"but generator.h5 is that of iteration {record['generator']} (--promote was not given)."
-    return f"<p>{html.escape(text)}</p>" + picture(folder / "evaluation.png", "PSNR and SSIM of the checkpoints")
+        return text + "and it is generator.h5."
+    if record["generator"] is None:
+        return text + "but generator.h5 is none of them: it was written by a training since, or replaced."
+    return text + f"but generator.h5 is that of iteration {record['generator']} (--promote was not given)."
 
 
 def advice(folder: Path, record: dict, rows: list[dict], done: int, scores: dict[str, dict]) -> list[str]:
-    """What to do next, as HTML lines, from how the training went."""
-    given, generator, lines = record["arguments"], folder / "generator.h5", []
+    """What to do better, one line each, from how the training went."""
+    given, lines = record["arguments"], []
+    if done < given["num_iters"]:
+        lines.append(Markup("It was stopped early: go on with the same command and <code>--resume</code>."))
+    if makes_defects(record):
+        return lines
+    if given.get("cin_augment") and given.get("alpha") == 1:
+        return [*lines, "It saw no pairs: PSNR and SSIM mean something only where its test images are pairs."]
+    chosen = read_choice(folder)
+    settled = chosen is not None and chosen["generator"] == chosen["best"]
+    return lines + list(filter(None, (trend(task, own, rows, settled) for task, own in scores["input"].items())))
+
+
+def next_step(folder: Path, record: dict) -> tuple[str | Markup, str]:
+    """(what the generator is for, the command)."""
+    given, generator = record["arguments"], folder / "generator.h5"
+    if makes_defects(record):
+        use = Markup("Train a cGAN with its pairs (without real ones: add <code>--alpha=1</code>)")
+        return use, cgan_command(given, generator)
     recipe = RECIPES.get(given.get("recipe"))
     needs_task = recipe is not None and recipe.cgan.normalizing.kind == "fixed"
-    use, command = "Use it on your own images", restore_command(generator, needs_task)
-    if done < given["num_iters"]:
-        lines.append("It was stopped early: go on with the same command and <code>--resume</code>.")
-    if makes_defects(record):
-        use = "Train a cGAN with its pairs (without real ones: add <code>--alpha=1</code>)"
-        command = cgan_command(given, generator)
-    elif given.get("cin_augment") and given.get("alpha") == 1:
-        lines.append("It saw no pairs: PSNR and SSIM mean something only where its test images are pairs.")
-    else:
-        chosen = read_choice(folder)
-        settled = chosen is not None and chosen["generator"] == chosen["best"]
-        lines += [trend(task, own, rows, settled) for task, own in scores["input"].items()]
-    lines.append(f'{use}: <code class="command">{html.escape(command)}</code>')
-    return [line for line in lines if line]
+    return "Use it on your own images", restore_command(generator, needs_task)
 
 
 def restore_command(generator: Path, needs_task: bool) -> str:
@@ -314,14 +281,14 @@ def trend(task: str, own: dict[str, float], rows: list[dict], chosen: bool) -> s
         chosen: a checkpoint was chosen already.
     """
     psnr = [float(row[f"affine_psnr_{task}"]) for row in rows]
-    name, best, last = html.escape(task), max(psnr), psnr[-1]
+    best, last = max(psnr), psnr[-1]
     if last < own["affine_psnr"]:
-        return f"{name}: worse than its input. Train longer, or look at its pairs: are they registered?"
+        return f"{task}: worse than its input. Train longer, or look at its pairs: are they registered?"
     if last < best - SETTLED and not chosen:
-        return (
-            f"{name}: an earlier evaluation was {best - last:.2f} dB better. Train with "
-            "<code>--keep_checkpoints=-1</code> and choose with <code>evaluate.py</code>, on images set aside for it."
-        )
+        return Markup(
+            "{}: an earlier evaluation was {:.2f} dB better. Train with <code>--keep_checkpoints=-1</code> and choose "
+            "with <code>evaluate.py</code>, on images set aside for it."
+        ).format(task, best - last)
     if len(psnr) > 2 and last > psnr[-2] + SETTLED:
-        return f"{name}: still getting better; more <code>--num_iters</code> will help."
+        return Markup("{}: still getting better; more <code>--num_iters</code> will help.").format(task)
     return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import hashlib
 import sys
 import zlib
 from collections.abc import Callable
@@ -10,6 +11,7 @@ from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 import data_utils
+from common.command_line import Arguments
 from common.devices import estimate_seconds, is_slow_on_cpu, start_tensorflow
 from common.errors import InputError
 from common.files import json_values, written_whole
@@ -38,8 +40,11 @@ REDRAW, MOST_ROLLBACKS = 1_000_003, 3
 # Arguments that change the mathematics of a run: a resumed run must agree in them.
 FIXED_BY_RESUME = (
     "recipe method augment batch_size images_limit unpaired_limit eval_limit no_rotate precision vgg_weights seed "
-    "n_critic cin_augment alpha cin_generator_path"
+    "n_critic cin_augment alpha"
 ).split()
+# Of the state in a checkpoint. Those without a version know a task's data by its first x alone, and CIN-GAN's generator
+# by its path.
+STATE_VERSION = 2
 
 
 def load_tasks(args: argparse.Namespace) -> list[Task]:
@@ -62,6 +67,15 @@ def load_tasks(args: argparse.Namespace) -> list[Task]:
     return tasks
 
 
+def choose_no_rotate(
+    args: Arguments, run: RunFolder, tasks: list[Task], unpaired: bool, turns: str = "undirected"
+) -> list[str]:
+    """As `find_no_rotate`; a resumed run of an earlier version, which went by its tasks' names, keeps its own list."""
+    if args.resume and is_of_earlier_version(run) and not {"no_rotate", "rotate"} & args.named:
+        return run.read_state()["no_rotate"]
+    return find_no_rotate(args, tasks, unpaired, turns)
+
+
 def find_no_rotate(args: argparse.Namespace, tasks: list[Task], unpaired: bool, turns: str = "undirected") -> list[str]:
     """Names of the tasks that are never turned by 90 degrees. Says what was measured.
 
@@ -70,7 +84,7 @@ def find_no_rotate(args: argparse.Namespace, tasks: list[Task], unpaired: bool, 
     Args:
         unpaired: measure on the images of unpaired training, else on the pairs.
         turns: "undirected" to turn all but those whose defect has a direction; "all" to turn every task, and print a
-            note for each whose defect has one; "none".
+            note for each whose defect has one; "none" to turn nothing.
     """
     if turns == "none":
         return [task.name for task in tasks]
@@ -104,6 +118,11 @@ def open_run(args: argparse.Namespace, name: str) -> RunFolder:
     return run
 
 
+def is_of_earlier_version(run: RunFolder) -> bool:
+    """Whether a run was begun before the state in a checkpoint had a version."""
+    return "version" not in (run.read_state() or {"version"})
+
+
 def choose_patch(tasks: list[Task], largest: int | None, recipe: Recipe | Baseline) -> tuple[int, int]:
     """(height, width) of the training patches; it is said where images are cropped."""
     patch = patch_shape(tasks, largest, recipe.size_multiple)
@@ -113,11 +132,17 @@ def choose_patch(tasks: list[Task], largest: int | None, recipe: Recipe | Baseli
 
 
 def start_devices(
-    args: argparse.Namespace, method: str, patch: tuple[int, int], gflop_per_image: float, most_gpus: int | None = None
+    args: Arguments,
+    run: RunFolder,
+    method: str,
+    patch: tuple[int, int],
+    gflop_per_image: float,
+    most_gpus: int | None = None,
 ) -> tf.distribute.Strategy:
     """Import TensorFlow, choose devices and precision, say how long a CPU will need.
 
     Args:
+        run: of the training; where it is resumed, only what is left of it counts.
         method: what is trained, in words.
         patch: (height, width) of the training patches in pixels.
         gflop_per_image: arithmetic of one 128 x 128 image in one iteration.
@@ -126,7 +151,10 @@ def start_devices(
     Returns:
         The tf.distribute strategy.
     """
-    strategy, devices = start_tensorflow(args.num_gpu, most_gpus, workers=most_gpus is None)
+    several = most_gpus is None and cluster.is_asked_for()
+    strategy, devices = start_tensorflow(args.num_gpu, most_gpus, cluster.make_strategy if several else None)
+    if several:
+        devices = cluster.describe(strategy, devices)
     replicas = strategy.num_replicas_in_sync
     if args.batch_size % replicas:
         raise InputError(f"--batch_size={args.batch_size} cannot be split over {replicas} devices; choose a multiple")
@@ -140,16 +168,17 @@ def start_devices(
     print(f"training on {devices}, {method}, batch {args.batch_size}")
     if "CPU" in devices:
         tell_idle("a training on the CPU", args)
-        _warn_of_slow_cpu(args, patch, gflop_per_image)
+        left = args.num_iters - (run.iterations_done() if args.resume else 0)
+        _warn_of_slow_cpu(args, left, patch, gflop_per_image)
     return strategy
 
 
-def _warn_of_slow_cpu(args, patch, gflop_per_image):
+def _warn_of_slow_cpu(args, left, patch, gflop_per_image):
     if is_slow_on_cpu(args.precision):
         print(f"note: this CPU has no {args.precision} instructions; --precision=float32 is several times faster here")
-    hours = estimate_seconds(gflop_per_image, args.batch_size * args.num_iters, patch[0] * patch[1]) / 3600
+    hours = estimate_seconds(gflop_per_image, args.batch_size * left, patch[0] * patch[1]) / 3600
     if hours > 0.25 and not (args.max_seconds and args.max_seconds < 900):
-        print(f"note: {args.num_iters} iterations will take about {hours:.1f} hours on this CPU")
+        print(f"note: {left} iterations will take about {hours:.1f} hours on this CPU")
 
 
 def load_features(weights: str) -> keras.Model:
@@ -161,9 +190,30 @@ def load_features(weights: str) -> keras.Model:
     return features
 
 
+def run_state(args: argparse.Namespace, tasks: list[Task], has_schedule: bool) -> dict:
+    """Plain values that a resumed run must agree in, as a checkpoint holds them."""
+    state = {key: getattr(args, key) for key in (*FIXED_BY_RESUME, *["num_iters"] * has_schedule) if hasattr(args, key)}
+    state |= {"version": STATE_VERSION, "tasks": [task.name for task in tasks], "data": fingerprint(tasks)}
+    if getattr(args, "cin_augment", False):
+        state["cin_generator_sha256"] = hashlib.sha256(args.cin_generator_path.read_bytes()).hexdigest()
+    return json_values(state)
+
+
+def earlier_state(args: argparse.Namespace, tasks: list[Task], state: dict) -> dict:
+    """`state` as it was before it had a version."""
+    kept = {key: value for key, value in state.items() if key not in ("version", "cin_generator_sha256")}
+    path = {key: getattr(args, key) for key in ["cin_generator_path"] if hasattr(args, key)}
+    first = {task.name: [len(task.train_x), *task.shape, zlib.crc32(task.train_x[0].tobytes())] for task in tasks}
+    return json_values({**kept, **path, "data": first})
+
+
 def fingerprint(tasks: list[Task]) -> dict[str, list[int]]:
-    """What tells a task's training images from others: {name: [pairs, height, width, CRC-32 of the first x]}."""
-    return {task.name: [len(task.train_x), *task.shape, zlib.crc32(task.train_x[0].tobytes())] for task in tasks}
+    """What tells the images that a training may see from others, unpaired ones among them.
+
+    Returns:
+        {name: [pairs, height, width, checksum of all x, of all y]}.
+    """
+    return {t.name: [len(t.train_x), *t.shape, t.unpaired_x.checksum, t.unpaired_y.checksum] for t in tasks}
 
 
 class Training:
@@ -186,10 +236,7 @@ class Training:
         self.args, self.folder, self.strategy, self.gan, self.evaluator = args, run, strategy, gan, evaluator
         self.chief = cluster.is_chief(strategy)
         self.start, self.seconds, self.rollbacks = 0, 0.0, 0
-        state = {key: getattr(args, key) for key in FIXED_BY_RESUME if hasattr(args, key)}
-        self.state = {**json_values(state), "tasks": evaluator.metadata.tasks, "data": fingerprint(evaluator.tasks)}
-        if has_schedule:
-            self.state["num_iters"] = args.num_iters
+        self.state = run_state(args, evaluator.tasks, has_schedule)
 
     def run(self, batches: Callable[[int], dict], given: list[str]) -> int:
         """Train, evaluate and save until the end; print where the generator is.
@@ -232,6 +279,12 @@ class Training:
         if notice:
             print(f"note: {notice}")
         if self.args.resume:
+            if is_of_earlier_version(self.folder):
+                print(
+                    f"note: {self.folder.path} was begun by an earlier version; it goes on with the tasks that it "
+                    "never turned, and only the first x of each task and the path of CIN-GAN's generator are compared"
+                )
+                self.state = earlier_state(self.args, self.evaluator.tasks, self.state)
             self._load()
         elif self.args.on_divergence == "rollback" and self.chief:
             self.folder.save_checkpoint(0, self.gan.variables(), self.state)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import csv
-import fcntl
 import json
 import os
 import platform
@@ -17,6 +16,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
+from filelock import FileLock, Timeout
 
 from common.errors import InputError
 from common.files import json_values, write_text, written_whole
@@ -34,6 +34,15 @@ def read_args(folder: str | Path) -> dict:
     except (ValueError, KeyError, TypeError, NotADirectoryError) as failure:
         raise InputError(f"{folder}: expected the results folder of a training (args.json: {failure!r})") from failure
     return record
+
+
+def read_log(folder: str | Path) -> list[dict[str, str]]:
+    """The rows of a run folder's log.csv, list of {column: text}; none where there is no evaluation yet."""
+    path = Path(folder) / "log.csv"
+    if not path.is_file():
+        return []
+    with open(path, newline="") as file:
+        return list(csv.DictReader(file))
 
 
 class RunFolder:
@@ -58,7 +67,7 @@ class RunFolder:
         if resume and not self.checkpoints():
             raise InputError(f"--resume: {self.path} holds no checkpoint to go on from; start without --resume")
         if probe_lock and self._lock_path.exists():
-            self._lock().close()
+            self._lock().release()
         if self.path.exists() and not (resume or overwrite) and any(self.path.iterdir()):
             raise InputError(
                 f"{self.path} holds an earlier run; go on with --resume, choose another --dir, "
@@ -75,27 +84,29 @@ class RunFolder:
     def locked(self) -> Iterator[None]:
         """Keep other trainings out of the folder; the system lets go of the lock if this process dies."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self._lock() as file:
-            file.truncate(0)
-            file.write(str(os.getpid()))
-            file.flush()
+        lock = self._lock()
+        try:
+            if lock.is_locked:
+                self._lock_path.write_text(str(os.getpid()))
             yield
+        finally:
+            lock.release()
 
     def _lock(self):
-        """The lock file, open and locked. Raises InputError where another training holds it."""
-        file = open(self._lock_path, "a+")  # noqa: SIM115, the caller closes it
+        """The lock, held; not held on a file system without locks. Raises InputError where another training has it."""
+        open(self._lock_path, "a").close()  # raises where the file is another user's, or nothing can be written
+        # A soft lock would outlive a killed training: another machine of a cluster could not go on with its run.
+        lock = FileLock(self._lock_path, timeout=0, fallback_to_soft=False)
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.seek(0)
-            owner = file.read() or "unknown"
-            file.close()
+            lock.acquire()
+        except Timeout:
+            owner = self._lock_path.read_text() or "unknown"
             raise InputError(
                 f"{self.path} is in use by another training (process {owner}); wait for it, or choose another --dir"
             ) from None
         except OSError:
-            pass  # A file system without locks.
-        return file
+            pass
+        return lock
 
     def create(self, resume: bool, overwrite: bool) -> str | None:
         """Make the folder. An earlier run is renamed, never deleted; returns a notice or None."""
@@ -106,9 +117,8 @@ class RunFolder:
             notice = f"the earlier run is now {kept}"
         (self.path / "samples").mkdir(parents=True, exist_ok=True)
         (self.path / "checkpoints").mkdir(exist_ok=True)
-        if resume and (self.path / "log.csv").is_file():
-            with open(self.path / "log.csv", newline="") as file:
-                self.rows = list(csv.DictReader(file))
+        if resume:
+            self.rows = read_log(self.path)
         return notice
 
     def write_args(self, args: argparse.Namespace, given: list[str], script: str) -> None:
@@ -145,11 +155,15 @@ class RunFolder:
         """Paths of the whole checkpoints, oldest first."""
         return sorted((self.path / "checkpoints").glob("[0-9]*.npz"), key=lambda path: int(path.stem))
 
+    def iterations_done(self) -> int:
+        """Finished iterations, by the last checkpoint: a training that is stopped saves, but does not evaluate."""
+        checkpoints = self.checkpoints()
+        return int(checkpoints[-1].stem) if checkpoints else 0
+
     def evaluated(self) -> int | None:
         """Iteration of the last evaluation in log.csv; None where there is none."""
         try:
-            with open(self.path / "log.csv", newline="") as file:
-                return max(int(row["iteration"]) for row in csv.DictReader(file))
+            return max(int(row["iteration"]) for row in read_log(self.path))
         except (OSError, ValueError, KeyError):
             return None
 

@@ -1,0 +1,1 @@
+"""Scenes and microscopes: pair sets whose truth is known."""
