@@ -29,8 +29,8 @@ def test_a_row_of_the_table_is_the_mean_over_seeds_and_its_deviation():
 
 def test_the_headline_is_the_row_tuned_alone_of_part_seeds():
     """The same trainings, three of them, so that either part goes on where the other ended."""
-    cells = quality.cells_of("headline")
-    assert cells == [cell for cell in quality.cells_of("seeds") if cell.label == "tuned"]
+    cells = quality.PARTS["headline"]
+    assert cells == [cell for cell in quality.PARTS["seeds"] if cell.label == "tuned"]
     assert [(cell.seed, cell.limit, cell.average) for cell in cells] == [(seed, 10, 8) for seed in (42, 43, 44)]
 
 
