@@ -1,7 +1,7 @@
 # make demo   train both GANs on the shipped sample and restore its test images
 #             (about 6 minutes on two cores with AVX-512, up to 16 on slower ones)
 # make test   lint, then all tests but the slow ones (about 4 minutes on two cores)
-# make test-all   the same, then the slow ones (about half an hour)
+# make test-all   the same, then the slow ones (about a quarter of an hour)
 # make test-robustness   of the tests, broken and hostile files and trainings that are killed: all of them (20 minutes)
 # make lint   ruff and codespell alone
 PYTHON ?= python3
@@ -18,7 +18,7 @@ test: lint
 	$(PYTEST) -m "not slow"
 
 test-all: test
-	$(PYTEST) --dist=loadfile -m slow
+	$(PYTEST) --dist=loadfile -m slow --ignore=tests/robustness
 
 test-robustness: $(VENV)/test-ready
 	$(PYTEST) --dist=loadfile tests/robustness
