@@ -8,10 +8,10 @@ import pytest
 
 import calibrate
 import restore
-import train_baseline
 from common.errors import InputError
 from common.metrics import intensities
 from data_utils import load_tasks
+from methods import BASELINES
 from restoring import apply as inference
 from restoring import trust, trust_maps
 from restoring.apply import Applier
@@ -199,9 +199,8 @@ def save_care(path, normalization):
 
 def test_the_check_of_cares_images_speaks_in_units_of_y(tmp_path, pair_folder):
     """CARE's perfect image has y's percentiles where x's were; x of Layers is five times dimmer than y."""
-    args = train_baseline.make_parser().parse_args(["--method=care"])
     task = load_tasks(pair_folder, ["Layers"])[0][0]
-    save_care(tmp_path / "care.h5", train_baseline.fit_normalization(args, task))
+    save_care(tmp_path / "care.h5", BASELINES["care"].fit_normalization(task))
     normalization = read_metadata(tmp_path / "care.h5").normalization
     check = trust_maps.CheckMap(None, normalization, "Layers")
     for x, y in zip(task.test_x, task.test_y, strict=True):
