@@ -163,6 +163,7 @@ class PairBatches:
         generated_normalization: of the generated pairs; None for `normalization`. Fitted to them, it keeps an error
             in CIN-GAN's gain from contradicting the real pairs.
         generated_scales: `Pairs`' x_scales of the generated pairs.
+        rehearsed: (name, share, `Pairs` of that one task) of what fills the end of every batch; None for nothing.
     """
 
     def __init__(
@@ -174,6 +175,7 @@ class PairBatches:
         alpha: float = 0.0,
         generated_normalization: Normalization | None = None,
         generated_scales: dict[str, Sequence[Scale]] | None = None,
+        rehearsed: tuple[str, float, Pairs] | None = None,
     ):
         self.tasks, self.normalization = tasks, normalization
         self.batch_size, self.patch, self.seed, self.no_rotate, self.mirror, *variety = sampling
@@ -181,11 +183,14 @@ class PairBatches:
         self.alpha = alpha if generated else 0.0
         self.real = Pairs({task.name: (task.train_x, task.train_y) for task in tasks}, normalization)
         self.generated = Pairs(generated or {}, generated_normalization or normalization, generated_scales)
+        name, share, self.rehearsed = rehearsed or ("", 0.0, None)
+        self.rehearsals = [name] * round(share * self.batch_size)
 
     def __call__(self, iteration: int) -> dict[str, np.ndarray]:
         rng = np.random.default_rng([self.seed, STREAM_PAIR, iteration])
-        first = iteration * self.batch_size
-        pairs = [self._pair(sample, rng) for sample in range(first, first + self.batch_size)]
+        count = self.batch_size - len(self.rehearsals)
+        pairs = [self._pair(sample, rng) for sample in range(iteration * count, (iteration + 1) * count)]
+        pairs += [self._random_pair(self.rehearsed, name, rng) for name in self.rehearsals]
         x, y = (np.stack(images)[..., None] for images in zip(*pairs, strict=True))
         return {"x": x, "y": y}
 
