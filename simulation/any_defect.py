@@ -21,18 +21,23 @@ class AnyPair(NamedTuple):
     microscope: Microscope
 
 
-def simulate_any(seed: int, index: int, size: int = 128, kind: str | None = None) -> AnyPair:
+def simulate_any(
+    seed: int, index: int, size: int = 128, kind: str | None = None, photons: float | None = None
+) -> AnyPair:
     """One pair; a pure function of its arguments.
 
     Args:
         seed, index: of the random numbers.
         size: height and width in pixels, at least 32.
         kind: of the defect, one of random_microscopes.KINDS; None for any.
+        photons: at the scene's value 1 in one camera pixel; None for any.
 
     Returns:
         x and y, (size, size) float32 on one scale: 1 at the scene's bright structures, 0 where there is no light.
     """
     rng = np.random.default_rng([seed, index])
     microscope = draw_microscope(rng, size, kind)
+    if photons is not None:
+        microscope = microscope._replace(photons=photons)
     x, y = record(rng, random_scene(rng, size), microscope)
     return AnyPair(x.astype(np.float32), y.astype(np.float32), microscope)

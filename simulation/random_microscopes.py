@@ -68,26 +68,27 @@ def draw_microscope(rng: np.random.Generator, size: int, kind: str | None = None
         drawn |= {"ratio": rng.uniform(0.6, 1.5), "tail": rng.uniform(0, 0.3)}
     drawn |= draw_camera(rng, kind)
     if rng.random() < 0.15:
-        most = 0.002 * size**2
+        most = max(1, 0.001 * size**2)  # fewer than move the 99.8 percentile
         hot, dead = (int(rng.random() < 0.6) * round(log_uniform(rng, 1, most)) for _ in range(2))
-        drawn["defects"] = (hot, dead, int(rng.random() < 0.2) * int(rng.integers(1, 4)), int(rng.random() < 0.15))
+        drawn["defects"] = (hot, dead, int(rng.random() < 0.2) * int(rng.integers(1, 3)), int(rng.random() < 0.15))
     return Microscope(**drawn)
 
 
 def draw_camera(rng: np.random.Generator, kind: str) -> dict:
     """Noise and range of a camera: fields of Microscope."""
-    least, most, noiseless = {"mild": (1e3, 1e5, 0.3), "noise": (1, 300, 0)}.get(kind, (5, 1000, 0.06))
+    least, most, noiseless = {"mild": (1e3, 1e5, 0.3), "noise": (1, 1000, 0)}.get(kind, (10, 1000, 0.06))
     photons = log_uniform(rng, least, most)
     if rng.random() < noiseless:
         return {}
-    drawn = {"photons": photons, "read_noise": log_uniform(rng, 0.3, 6) * (rng.random() < 0.8)}
+    read_noise = min(log_uniform(rng, 0.3, 6), photons / 2) * (rng.random() < 0.8)  # below it nothing is seen
+    drawn = {"photons": photons, "read_noise": read_noise}
     if rng.random() < 0.3:
         drawn["excess"] = rng.uniform(1, 2)
     if rng.random() < 0.12:
         drawn["saturation"] = rng.uniform(0.6, 1.1)
     if rng.random() < 0.15:
         drawn["row_noise"] = log_uniform(rng, 0.002, 0.05)
-    return drawn if kind in ("axial", "coarse") else drawn | draw_readout(rng, drawn["read_noise"])
+    return drawn if kind in ("axial", "coarse") else drawn | draw_readout(rng, read_noise)
 
 
 def draw_readout(rng: np.random.Generator, read_noise: float) -> dict:
@@ -193,7 +194,7 @@ def mean_reading(photons: np.ndarray, microscope: Microscope) -> np.ndarray:
 
 
 def add_defects(rng: np.random.Generator, x: np.ndarray, defects: tuple[int, int, int, int]) -> np.ndarray:
-    """An image with hot pixels, dead pixels, cosmic-ray tracks and hot columns, 0.3 to 1,000 bright levels high."""
+    """An image with hot pixels, dead pixels, cosmic-ray tracks and hot columns; hot ones up to 1,000 bright levels."""
     if not any(defects):
         return x
     hot, dead, tracks, columns = defects
@@ -205,11 +206,11 @@ def add_defects(rng: np.random.Generator, x: np.ndarray, defects: tuple[int, int
     for _ in range(dead):
         x[rng.integers(height), rng.integers(width)] = min(0.0, x.min())
     for _ in range(tracks):
-        along, angle = np.arange(rng.uniform(3, 30)), rng.uniform(0, np.pi)
+        along, angle = np.arange(rng.uniform(3, 15)), rng.uniform(0, np.pi)
         row = np.round(rng.uniform(0, height) + along * np.sin(angle)).astype(int)
         column = np.round(rng.uniform(0, width) + along * np.cos(angle)).astype(int)
         seen = (row < height) & (column >= 0) & (column < width)
         x[row[seen], column[seen]] += log_uniform(rng, 0.5, most) * rng.uniform(0.3, 1, seen.sum())
     for _ in range(columns):
-        x[:, rng.integers(width)] += log_uniform(rng, 0.1, min(most, 30))
+        x[:, rng.integers(width)] += log_uniform(rng, 0.1, 3)
     return x

@@ -40,11 +40,11 @@ def random_scene(rng: np.random.Generator, size: int) -> np.ndarray:
     scene = to_bright(to_bright(scene) + background)
     if rng.random() < 0.06:
         scene = scene + beads(rng, size)
-    if rng.random() < 0.6:  # the microscope's own sharpness
+    if rng.random() < 0.5:  # the microscope's own sharpness
         scene = scipy.ndimage.gaussian_filter(scene, rng.uniform(0.3, 1.5))
-    if rng.random() < 0.2:  # a ground truth has a little noise left
+    if rng.random() < 0.3:  # a ground truth has a little noise left
         scene = np.clip(
-            scene + log_uniform(rng, 0.002, 0.03) * np.sqrt(scene) * rng.standard_normal(scene.shape), 0, None
+            scene + log_uniform(rng, 0.003, 0.06) * np.sqrt(scene) * rng.standard_normal(scene.shape), 0, None
         )
     return scene
 
@@ -74,7 +74,7 @@ def part(rng: np.random.Generator, size: int) -> np.ndarray:
 def composition(rng: np.random.Generator, size: int) -> np.ndarray:
     """One to three parts: added, the brighter one, one inside the other, or side by side."""
     scene = part(rng, size)
-    for _ in range(rng.choice([0, 1, 2], p=[0.45, 0.4, 0.15])):
+    for _ in range(rng.choice([0, 1, 2], p=[0.4, 0.4, 0.2])):
         other = part(rng, size) * rng.lognormal(0, 0.7)
         way = rng.integers(0, 4)
         if way == 0:

@@ -1,4 +1,4 @@
-"""What micrographs show, in random variety: nuclei, membranes, filaments, puncta, networks, bacteria, textures.
+"""What micrographs show, in random variety: nuclei, cells, membranes, filaments, puncta, networks, bacteria, textures.
 
 Each function takes a random generator, a size and a scale, the typical length of its structures in pixels (diameter of
 a nucleus, mesh of a network, spacing of filaments), and gives (size, size) floats of at least 0. All other numbers are
@@ -46,12 +46,12 @@ def random_field(
 
 
 def scattered(rng: np.random.Generator, size: int, spacing: float) -> np.ndarray:
-    """Points in and around the image, (N, 2): between a loose grid and pure chance, some left out."""
+    """Points in and around the image, (N, 2), N at least 1: between a loose grid and pure chance, some left out."""
     steps = np.arange(-spacing * rng.uniform(0.5, 1.5), size + spacing, spacing)
     points = np.stack(np.meshgrid(steps, steps, indexing="ij"), -1).reshape(-1, 2)
     points = points + rng.normal(0, spacing * rng.uniform(0.1, 0.6), points.shape)
     points = rng.permutation(points[rng.random(len(points)) > rng.uniform(0, 0.5)])
-    return points if len(points) else np.full((1, 2), size / 2)
+    return np.concatenate([rng.uniform(0, size, (1, 2)), points])  # one in the image for certain
 
 
 def window(size: int, center: np.ndarray, reach: float) -> tuple[tuple[slice, slice], np.ndarray, np.ndarray]:
@@ -261,6 +261,26 @@ def bacteria(rng: np.random.Generator, size: int, scale: float) -> np.ndarray:
     return canvas
 
 
+def cells(rng: np.random.Generator, size: int, scale: float) -> np.ndarray:
+    """Whole cells with rough outlines, thick around a dark or bright nucleus, with filaments or organelles inside."""
+    fine = max(2.0, scale * log_uniform(rng, 0.06, 0.3))
+    content = (filaments, stress_fibres, worms, puncta, texture)[rng.integers(0, 5)](rng, size, fine)
+    content /= np.percentile(content, 99.5) + 1e-9
+    canvas = np.zeros((size, size))
+    soft, rough, flat, spread = rng.uniform(0.7, 4), rng.uniform(0.1, 0.5), rng.uniform(0, 1), rng.uniform(0, 0.6)
+    nucleus, level = rng.uniform(0.2, 0.5), rng.uniform(0, 1.5)
+    for center in scattered(rng, size, scale * log_uniform(rng, 1, 2.5))[: MOST_OBJECTS // 2]:
+        radius = scale * rng.lognormal(-0.3, 0.25)
+        place, down, right = window(size, center, 2 * radius + 2)
+        if down.size == 0 or right.size == 0:
+            continue
+        thick = flat + (1 - flat) * np.exp(-(down**2 + right**2) / radius**2)
+        body = blob(rng, down, right, radius, rng.uniform(0.4, 1), rough, soft) * thick
+        body = body * (1 + (level - 1) * blob(rng, down, right, nucleus * radius, rng.uniform(0.6, 1), 0, soft))
+        canvas[place] = np.maximum(canvas[place], body * rng.lognormal(0, spread))
+    return canvas * (rng.uniform(0, 1) + np.clip(content, 0, 5))
+
+
 def dead_leaves(rng: np.random.Generator, size: int, scale: float) -> np.ndarray:
     """Opaque shapes that cover each other, sizes by a power law, each with a level and texture of its own.
 
@@ -324,6 +344,7 @@ def layers(rng: np.random.Generator, size: int, scale: float) -> np.ndarray:
 
 STRUCTURES = {
     "nuclei": nuclei,
+    "cells": cells,
     "membranes": membranes,
     "filaments": filaments,
     "stress fibres": stress_fibres,

@@ -39,7 +39,7 @@ ALWAYS = {
     "reproduce_tables": "setting runs seed images_limit eval_limit data_dir tasks dir",
     "demo": "dir",
     "run_report": "",
-    "data/simulate": "output n n_test size photons seed",
+    "data/simulate": "output kind n n_test size photons seed",
     "data/prepare_care": "output tasks input n_images n_test",
     "data/prepare_micrographs": "output input overwrite",
     "data/prepare_folders": "x_dir y_dir unpaired test_files more_x more_y name output patch axes keep_empty",
