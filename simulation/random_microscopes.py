@@ -173,8 +173,7 @@ def truth(scene: np.ndarray, microscope: Microscope) -> np.ndarray:
         photons = microscope.photons
         brightest = float(scene.max() * photons)
         electrons = np.unique(np.concatenate([np.linspace(0, min(30, brightest), 60), [brightest]]))
-        means = np.interp(scene * photons, electrons, mean_reading(electrons, microscope)) / photons
-        scene = means
+        scene = np.interp(scene * photons, electrons, mean_reading(electrons, microscope)) / photons
     return np.minimum(scene, microscope.saturation)
 
 
