@@ -179,6 +179,13 @@ def fit_gains(
     return PercentileNormalization({name: fit_gain(x, y) for name, (x, y) in pairs.items()})
 
 
+def one_scale(
+    tasks: list[Task], generated: dict[str, tuple[Sequence, Sequence]] | None = None
+) -> PercentileNormalization:
+    """Percentiles of each x; y shares its scale, as in simulated pairs. Nothing is fitted."""
+    return PercentileNormalization({task.name: (1.0, 0.0) for task in tasks})
+
+
 def fit_unpaired_range(tasks: list[Task]) -> FixedNormalization:
     """As `fit_range`, of the unpaired images."""
     return FixedNormalization({t.name: (_range_scale(t.unpaired_x), _range_scale(t.unpaired_y)) for t in tasks})
