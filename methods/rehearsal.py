@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -22,7 +22,7 @@ FIRST = 10**6
 class _Images(Sequence):
     """x (side 0) or y (side 1) of the pool, each (SIDE, SIDE) float32 in raw units."""
 
-    def __init__(self, simulate, side):
+    def __init__(self, simulate: Callable[[int], tuple[np.ndarray, np.ndarray]], side: int):
         self._simulate, self._side = simulate, side
 
     def __len__(self):

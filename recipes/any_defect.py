@@ -13,7 +13,7 @@ ANY_DEFECT = replace(
     summary="tuned's generator on many simulated pairs (generators/README.md)",
     cgan=replace(
         TUNED.cgan,
-        adam=Adam(1e-3, cosine=True),
+        adam=Adam(7e-4, cosine=True),
         normalizing=Normalizing(one_scale, "percentile"),
         # Axis 0 of simulated pairs is the optical axis of some of them: they are flipped, and never turned.
         augmentation=Augmentation(turns="none", mirror=True, intensity=0.3),
