@@ -40,4 +40,6 @@ def simulate_any(
     if photons is not None:
         microscope = microscope._replace(photons=photons)
     x, y = record(rng, random_scene(rng, size), microscope)
+    while min(np.ptp(x), np.ptp(y)) == 0:  # a camera that is saturated everywhere: nothing to learn
+        x, y = record(rng, random_scene(rng, size), microscope)
     return AnyPair(x.astype(np.float32), y.astype(np.float32), microscope)

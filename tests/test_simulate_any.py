@@ -148,3 +148,9 @@ def test_the_command_writes_sets_of_the_family(tmp_path):
     x = np.load(tmp_path / "Axial_X_test.npy")
     assert x.dtype == np.float32 and np.array_equal(x[0], simulate_any(5, 2, 48, "axial").x)
     assert len(list(tmp_path.iterdir())) == 4
+
+
+def test_a_pair_that_shows_nothing_is_drawn_again():
+    """Index 3594 of seed 0 was saturated everywhere."""
+    x, y, _ = simulate_any(0, 3594)
+    assert np.ptp(x) > 0 and np.ptp(y) > 0
