@@ -1,5 +1,6 @@
 """Apply a saved generator to your own images: restore them, or make defective ones with CIN-GAN's generator.
 
+    python restore.py --input=IMAGE.tif --output=RESTORED.tif                          with the shipped generator
     python restore.py --generator_path=Microscopy_cGAN_results/generator.h5 --input=IMAGE.tif --output=RESTORED.tif
     python restore.py --generator_path=... --input=FOLDER --output=FOLDER2 --average=8
     python restore.py --generator_path=... --input=X.npy --output=R.npy --ground_truth=Y.npy
@@ -20,7 +21,8 @@ from pathlib import Path
 
 from common.command_line import OneLineParser, axes, integer
 from common.errors import InputError, run_script
-from restoring.generator_file import Metadata, read_metadata
+from data_utils import SCRIPT_DIR
+from restoring.generator_file import SHIPPED, Metadata, read_metadata
 from restoring.image_files import find_images, read_image
 from restoring.options import RestoreOptions
 from restoring.outputs import check_outputs, find_ground_truths, plan_outputs
@@ -34,7 +36,7 @@ def make_parser() -> OneLineParser:
     """The script's arguments."""
     parser = OneLineParser(__doc__)
     add = parser.add_argument
-    add("--generator_path", type=Path, required=True, help="generator.h5 of a training")
+    add("--generator_path", type=Path, help="generator.h5 of a training (default: the shipped one, of any defect)")
     add("--input", type=Path, required=True, help="a .npy, TIFF or PNG file, or a folder of them; or OME-Zarr")
     add("--output", type=Path, required=True, help="file to write, or folder where --input is one")
     add("--axes", type=axes, metavar="ZYX", help="a letter per dimension of the input, if the printed axes are wrong")
@@ -58,6 +60,9 @@ def make_parser() -> OneLineParser:
 
 def main(args: argparse.Namespace) -> int:
     """Restore with parsed arguments; returns the exit code."""
+    if args.generator_path is None:
+        args.generator_path = SHIPPED
+        print(f"restoring with the shipped generator, {SHIPPED.relative_to(SCRIPT_DIR)}: trained on simulations alone")
     metadata = read_metadata(args.generator_path)
     options = make_options(args, metadata)
     check_flags(args, options, metadata)

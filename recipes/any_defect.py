@@ -17,5 +17,7 @@ ANY_DEFECT = replace(
         normalizing=Normalizing(one_scale, "percentile"),
         # Axis 0 of simulated pairs is the optical axis of some of them: they are flipped, and never turned.
         augmentation=Augmentation(turns="none", mirror=True, intensity=0.3),
+        fine_tuning=None,
+        earlier=None,
     ),
 )

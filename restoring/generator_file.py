@@ -16,12 +16,15 @@ import numpy as np
 
 from common.errors import InputError
 from common.files import written_whole
+from data_utils import SCRIPT_DIR
 from restoring import normalization
 from restoring.normalization import Normalization
 
 if TYPE_CHECKING:
     import keras
 
+# What restores where no other file is named, and what recipe `tuned` starts from; generators/README.md is its card.
+SHIPPED = SCRIPT_DIR / "generators" / "any_defect.h5"
 ATTRIBUTE = "microscopygan"
 FORMAT_VERSION = 1
 # What models.py, the methods and csbdeep use. Anything else in a file (a Lambda, say, which can hold code, or a class
