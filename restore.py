@@ -93,7 +93,8 @@ def make_options(args: argparse.Namespace, metadata: Metadata) -> RestoreOptions
     """How every image is restored. Raises InputError where the task does not fit the generator."""
     return RestoreOptions(
         generator=args.generator_path,
-        task=metadata.check_task(args.task, args.generator_path),
+        # The shipped generator knows no task by name: --check alone goes by it.
+        task=args.task if args.generator_path == SHIPPED else metadata.check_task(args.task, args.generator_path),
         tile=args.tile,
         overlap=min(64, args.tile // 2) if args.overlap is None else args.overlap,
         average=args.average,

@@ -133,8 +133,9 @@ class Applier:
             yield undo(self._tiled(apply(normalized), task, draw, tile, overlap))
 
     def may_rotate(self, task: str | None) -> bool:
-        """Without a task, every task that the generator knows must allow quarter turns."""
-        return not set(self.metadata.no_rotate) & ({task} if task else set(self.metadata.tasks))
+        """Without a task that the generator knows, every task of it must allow quarter turns."""
+        known = self.metadata.tasks
+        return not set(self.metadata.no_rotate) & ({task} if task in known else set(known))
 
     def _tiled(self, image, task, draw, tile, overlap):
         # Padded once and cut at multiples: tiles then meet the network's strides where the whole image would.

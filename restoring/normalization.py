@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from data_utils import Task
 
 LOW_PERCENTILE, HIGH_PERCENTILE = 2.0, 99.8
+# `fit_each`'s misfit, beyond which every pair goes by its own gain: 0.003 to 0.014 where pairs share one gain (eight
+# tasks, blur among their defects), 0.17 where every image was stretched by itself (`Noise2`).
+LARGEST_MISFIT = 0.05
 BLOCK = 8  # pixels; block means are nearly free of noise and of the microscope's blur
 
 
@@ -86,12 +89,18 @@ class PercentileNormalization:
 
     Args:
         gains: {task: (gain, offset)} with gain * y + offset on x's scale.
+        own_gains: {task: (lowest, highest)} gain of those tasks whose pairs each have a scale of their own, because the
+            contrast of every image was stretched on export: training pairs are then fitted one by one, and how y of a
+            new image is scaled is unknown.
     """
 
     kind = "percentile"
 
-    def __init__(self, gains: Mapping[str, tuple[float, float]]):
+    def __init__(
+        self, gains: Mapping[str, tuple[float, float]], own_gains: Mapping[str, tuple[float, float]] | None = None
+    ):
         self.gains = {name: (float(gain), float(offset)) for name, (gain, offset) in gains.items()}
+        self.own_gains = {name: tuple(ends) for name, ends in (own_gains or {}).items()}
 
     def tasks(self) -> Iterable[str]:
         """Names of the tasks that it knows."""
@@ -107,15 +116,25 @@ class PercentileNormalization:
     def y_scale(self, task: str, image: np.ndarray) -> Scale:
         """Scale of the clean partner of the defective `image`."""
         gain, offset = self.gains[task]
-        low, span = self.x_scale(task, image)
-        return Scale((low - offset) / gain, span / gain)
+        return _of_y(self.x_scale(task, image), gain, offset)
 
-    pair_scales = FixedNormalization.pair_scales
+    def pair_scales(self, task: str, x: np.ndarray, y: np.ndarray) -> tuple[Scale, Scale]:
+        """(Scale of x, Scale of y) of a training pair, from the whole (H, W) images in raw units."""
+        gain, offset = fit_gain([x], [y]) if task in self.own_gains else self.gains[task]
+        x_scale = self.x_scale(task, x)
+        return x_scale, _of_y(x_scale, gain, offset)
+
     normalize_pair = FixedNormalization.normalize_pair
 
     def to_json(self) -> dict:
         """Plain numbers for the HDF5 attribute."""
-        return {"kind": self.kind, "gains": self.gains}
+        own = {"own_gains": self.own_gains} if self.own_gains else {}
+        return {"kind": self.kind, "gains": self.gains, **own}
+
+
+def _of_y(x_scale, gain, offset):
+    """y's scale where gain * y + offset is on x's."""
+    return Scale((x_scale.offset - offset) / gain, x_scale.span / gain)
 
 
 class OwnPercentileNormalization(PercentileNormalization):
@@ -158,7 +177,7 @@ def from_json(stored: dict) -> Normalization:
             raise InputError(
                 "a normalisation without tasks, with a span or gain of 0, or with numbers that are not finite"
             )
-        return build(stored[key])
+        return build(stored[key], stored.get("own_gains")) if build is PercentileNormalization else build(stored[key])
     raise InputError(f"unknown normalisation {stored.get('kind')!r}; expected 'fixed' or 'percentile'")
 
 
@@ -170,13 +189,45 @@ def fit_range(tasks: list[Task], generated: dict[str, tuple[Sequence, Sequence]]
 def fit_gains(
     tasks: list[Task], generated: dict[str, tuple[Sequence, Sequence]] | None = None
 ) -> PercentileNormalization:
-    """Percentiles of each image, and the gain between x and y of the training pairs.
+    """Percentiles of each image, and the gain between x and y of the training pairs: the task's, or each pair's own.
 
     Args:
-        generated: None, or {task: (x images, y images)} to fit the gain to in place of the real pairs.
+        generated: None, or {task: (x images, y images)} to fit the gain to in place of the real pairs. Those share one.
     """
+    found = fit_task_gains(tasks, generated)
+    own = {}
+    for task in tasks if generated is None else []:
+        gains, misfit = fit_each(task.train_x, task.train_y, found.gains[task.name])
+        if misfit > LARGEST_MISFIT:
+            own[task.name] = (float(gains.min()), float(gains.max()))
+    return PercentileNormalization(found.gains, own)
+
+
+def fit_task_gains(
+    tasks: list[Task], generated: dict[str, tuple[Sequence, Sequence]] | None = None
+) -> PercentileNormalization:
+    """As `fit_gains`, one gain for all pairs of a task, whether or not they agree."""
     pairs = generated or {t.name: (t.train_x, t.train_y) for t in tasks}
     return PercentileNormalization({name: fit_gain(x, y) for name, (x, y) in pairs.items()})
+
+
+def fit_each(
+    x_images: Sequence[np.ndarray], y_images: Sequence[np.ndarray], task_gain: tuple[float, float], sample: int = 200
+) -> tuple[np.ndarray, float]:
+    """The gain of each pair by itself, and how far the task's gain and offset miss them.
+
+    Returns:
+        (gains (N,), misfit): the misfit is the difference between what the two make of y's block means, as a root mean
+        square in units of y's percentile span, in the median of the pairs.
+    """
+    gains, misfits = [], []
+    for row in _spread(len(x_images), sample):
+        y, span = block_means(y_images[row]), percentile_scale(y_images[row]).span
+        gain, offset = fit_gain([x_images[row]], [y_images[row]])
+        difference = (task_gain[0] - gain) * y + task_gain[1] - offset
+        gains.append(gain)
+        misfits.append(np.sqrt(np.mean(difference**2)) / (gain * span))
+    return np.array(gains), float(np.median(misfits))
 
 
 def one_scale(

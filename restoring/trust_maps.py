@@ -79,7 +79,13 @@ class CheckMap:
         write_map(target, source, maps)
 
     def in_units_of_y(self, restored: np.ndarray, x: np.ndarray) -> np.ndarray:
-        """A restored image in the raw units of the task's y, which CIN-GAN expects."""
+        """A restored image in the raw units of the task's y, which CIN-GAN expects.
+
+        A generator that has seen no pair of the task (the shipped one) leaves the relation of x to y to CIN-GAN's.
+        """
+        if self.task not in self.normalization.tasks():
+            y, x_scale = (self.apply_cin.metadata.normalization.scales[self.task][side] for side in (1, 0))
+            return y.undo(x_scale.normalize(restored))
         out, y = (getattr(self.normalization, name)(self.task, x) for name in ("restored_scale", "y_scale"))
         return y.undo(out.normalize(restored))
 
@@ -103,6 +109,11 @@ def check_cin_generator(options: RestoreOptions, metadata: Metadata) -> None:
         raise InputError(f"{path}: expected a CIN-GAN's generator that knows {task}")
     if not cin.noise_channels:
         raise InputError(f"{path} makes no noise, so --check cannot estimate a tolerance; use a tuned CIN-GAN")
+    if task in getattr(metadata.normalization, "own_gains", ()):
+        raise InputError(
+            f"--check: each training pair of {task} had a gain of its own, so how y of a new image is scaled is "
+            "unknown; leave out --check, or train on images that were exported without stretching their contrast"
+        )
     if metadata.script == "CARE" and not isinstance(metadata.normalization, OwnPercentileNormalization):
         raise InputError(
             f"--check: {options.generator} is CARE's, of an older version, and does not hold how the intensities of "

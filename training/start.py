@@ -77,8 +77,8 @@ def find_start(init_from: str | None, recipe: str, part: CganPart) -> Start | No
         raise InputError(f"--init_from={path}: it makes defects; choose the generator.h5 of train_cGAN.py")
     if metadata.normalization.kind != part.normalizing.kind:
         raise InputError(
-            f"--init_from={path}: it was trained with recipe {metadata.recipe}, which normalises images another way than "
-            f"recipe {recipe}; choose another file, or --init_from={NONE}"
+            f"--init_from={path}: it was trained with recipe {metadata.recipe}, which normalises images another way "
+            f"than recipe {recipe}; choose another file, or --init_from={NONE}"
         )
     return Start(path, hashlib.sha256(path.read_bytes()).hexdigest(), part.fine_tuning.rehearsal)
 
