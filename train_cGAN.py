@@ -54,7 +54,8 @@ def main(args: argparse.Namespace, recipe: Recipe | None = None) -> int:
     strategy = launch.start_devices(args, run, f"recipe {args.recipe}", patch, part.gflop)
     from training.evaluation import Evaluator
 
-    variety = part.augmentation.mirror, part.augmentation.intensity, part.augmentation.mixup_after
+    vary = part.augmentation
+    variety = vary.mirror, vary.intensity, vary.mixup_after, vary.outliers
     sampling = Sampling(args.batch_size, patch, args.seed, args.no_rotate, *variety)
     batches = make_batches(args, part, tasks, sampling)
     with strategy.scope():

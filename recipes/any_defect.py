@@ -16,7 +16,7 @@ ANY_DEFECT = replace(
         adam=Adam(7e-4, cosine=True),
         normalizing=Normalizing(one_scale, "percentile"),
         # Axis 0 of simulated pairs is the optical axis of some of them: they are flipped, and never turned.
-        augmentation=Augmentation(turns="none", mirror=True, intensity=0.3),
+        augmentation=Augmentation(turns="none", mirror=True, intensity=0.3, outliers=0.25),
         fine_tuning=None,
         earlier=None,
     ),

@@ -65,12 +65,14 @@ class Augmentation:
             intensity / 6 of their span.
         mixup_after: epochs (pairs x tasks / batch size iterations each) after which real pairs are mixed with each
             other, or None.
+        outliers: share of the pairs in which the same pixel, bead or line of light is planted into x and y.
     """
 
     turns: str
     mirror: bool = False
     intensity: float = 0.0
     mixup_after: int | None = None
+    outliers: float = 0.0
 
 
 @dataclass(frozen=True)

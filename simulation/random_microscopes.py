@@ -49,17 +49,19 @@ def draw_microscope(rng: np.random.Generator, size: int, kind: str | None = None
     kind = kind or str(rng.choice(list(KINDS), p=list(KINDS.values())))
     drawn = {"kind": kind}
     if kind == "axial":
-        step = int(rng.integers(2, 9))
+        step, spacing = draw_sampling(rng, 2, 8)
         lateral = rng.uniform(0, 1.2) * (rng.random() < 0.5)
         drawn |= {
-            "axial_sigma": log_uniform(rng, 1, 5),
+            "axial_sigma": np.clip(spacing * rng.uniform(0.4, 0.9), 1, 5),
             "step": step,
             "phase": int(rng.integers(step)),
             "sigma": lateral,
         }
     elif kind == "coarse":
         order = int(rng.choice([0, 1, 3], p=[0.05, 0.15, 0.8]))
-        drawn |= {"sigma": log_uniform(rng, 0.6, 3), "binning": int(rng.integers(2, 5)), "order": order}
+        binning, spacing = draw_sampling(rng, 2, 4)
+        sigma = np.clip(spacing * rng.uniform(0.3, 0.8), 0.6, 3)
+        drawn |= {"sigma": sigma, "binning": binning, "order": order}
     elif kind == "blur":
         drawn |= {"sigma": log_uniform(rng, 0.4, 3)}
     elif kind == "mild":
@@ -72,6 +74,16 @@ def draw_microscope(rng: np.random.Generator, size: int, kind: str | None = None
         hot, dead = (int(rng.random() < 0.6) * round(log_uniform(rng, 1, most)) for _ in range(2))
         drawn["defects"] = (hot, dead, int(rng.random() < 0.2) * int(rng.integers(1, 3)), int(rng.random() < 0.15))
     return Microscope(**drawn)
+
+
+def draw_sampling(rng: np.random.Generator, least: int, most: int) -> tuple[int, float]:
+    """Fine pixels from one sample to the next, and those for which the lens was chosen.
+
+    Microscopes sample as finely as their lens resolves, or a little coarser: how an image is sampled, which its noise
+    shows, says how blurred it is. A fifth of them does not keep to that.
+    """
+    step = int(rng.integers(least, most + 1))
+    return step, step if rng.random() < 0.8 else log_uniform(rng, least, most)
 
 
 def draw_camera(rng: np.random.Generator, kind: str) -> dict:

@@ -41,7 +41,7 @@ def random_scene(rng: np.random.Generator, size: int) -> np.ndarray:
     if rng.random() < 0.06:
         scene = scene + beads(rng, size)
     if rng.random() < 0.5:  # the microscope's own sharpness
-        scene = scipy.ndimage.gaussian_filter(scene, rng.uniform(0.3, 1.5))
+        scene = scipy.ndimage.gaussian_filter(scene, rng.uniform(0.3, 1.2))
     if rng.random() < 0.3:  # a ground truth has a little noise left
         scene = np.clip(
             scene + log_uniform(rng, 0.003, 0.06) * np.sqrt(scene) * rng.standard_normal(scene.shape), 0, None
