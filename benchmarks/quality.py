@@ -91,9 +91,7 @@ no_pairs = partial(with_cin, "tuned, no pairs", flags=(NO_PAIRS,), iterations=UN
 with_pool = partial(with_cin, flags=(POOL,), label="tuned + CIN, pool")
 LIMITS = {tuned: (10, 3, 1, 30, -1), care: (10, 3, 1, 30, -1), with_cin: (10, 3, 1, 30), with_pool: (10, 3, 1)}
 LONG = {"iterations": 8 * SECONDS_225}
-fine_tuned_unpaired = partial(
-    fine_tuned, "tuned, shipped start, unpaired", flags=(*CIN_FLAGS, NO_PAIRS), cin="cin"
-)
+fine_tuned_unpaired = partial(fine_tuned, "tuned, shipped start, unpaired", flags=(*CIN_FLAGS, NO_PAIRS), cin="cin")
 PARTS = {
     # The shipped generator as it is, and as the start of short trainings.
     "shipped": [
