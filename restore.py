@@ -18,11 +18,11 @@ import argparse
 from itertools import chain
 from pathlib import Path
 
-from common.command_line import OneLineParser, axes, integer
+from common.command_line import OneLineParser, integer
 from common.errors import InputError, run_script
 from restoring.generator_file import Metadata, read_metadata
 from restoring.image_files import find_images, read_image
-from restoring.options import RestoreOptions
+from restoring.options import RestoreOptions, add_part_flags, part_of
 from restoring.outputs import check_outputs, find_ground_truths, plan_outputs
 from restoring.restore_files import check_maps, load_restorer, print_scores, restore_file
 from training.options import tell_idle
@@ -37,7 +37,7 @@ def make_parser() -> OneLineParser:
     add("--generator_path", type=Path, required=True, help="generator.h5 of a training")
     add("--input", type=Path, required=True, help="a .npy, TIFF or PNG file, or a folder of them; or OME-Zarr")
     add("--output", type=Path, required=True, help="file to write, or folder where --input is one")
-    add("--axes", type=axes, metavar="ZYX", help="a letter per dimension of the input, if the printed axes are wrong")
+    add_part_flags(add)
     add("--task", help="the defect type; needed by recipe paper and by CIN-GAN's generators")
     add("--ground_truth", type=Path, help="file or folder of the clean images: prints PSNR and SSIM")
     add("--tile", type=integer(64), default=512, help="larger images are restored in tiles of this side (512)")
@@ -72,13 +72,13 @@ def main(args: argparse.Namespace) -> int:
     check_outputs(options, args.output, sources, targets, args.ground_truth, args.overwrite)
     check_maps(options, metadata)
     truths = find_ground_truths(args.input, sources, args.ground_truth)
-    images = (read_image(path, args.axes) for path in sources)
+    images = (read_image(path, args.axes, part_of(args)) for path in sources)
     first = next(images)  # before TensorFlow is imported
     restore, map_writers = load_restorer(options)
     for source, target, truth in zip(chain([first], images), targets, truths, strict=True):
         planes = restore_file(options, restore, source, target)
         if truth is not None:
-            print_scores(source, planes, read_image(truth, args.axes))
+            print_scores(source, planes, read_image(truth, args.axes, part_of(args)))
         for write in map_writers:
             write(source, planes, target)
     return 0

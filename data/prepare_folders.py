@@ -20,11 +20,12 @@ from pathlib import Path
 
 import numpy as np
 
-from common.command_line import OneLineParser, axes, integer
+from common.command_line import OneLineParser, integer
 from common.errors import InputError, run_script
 from common.files import written_whole
 from data.patches import cut
 from restoring.image_files import find_images, read_image
+from restoring.options import add_part_flags, part_of
 
 BACKGROUND = 0.1  # of the set's range
 
@@ -47,7 +48,7 @@ def make_parser():
     add("--name", required=True, help="name of the task: letters, digits and underscores")
     add("--output", type=Path, required=True, help="folder to write to")
     add("--patch", type=integer(32), default=128, help="height and width of the patches in pixels (default: 128)")
-    add("--axes", type=axes, metavar="ZYX", help="a letter per dimension of the files, if the printed axes are wrong")
+    add_part_flags(add)
     add("--keep_empty", action="store_true", help="keep patches of empty background")
     return parser
 
@@ -69,10 +70,20 @@ def pair_files(x_dir, y_dir):
     return [(path, partners[path.stem]) for path in x_files]
 
 
-def cut_pair(x_path, y_path, patch, axes=None):
+def read(path, args):
+    """An ImageFile of one channel at most, described in a line. Raises InputError: channels are tasks of their own."""
+    file = read_image(path, args.axes, part_of(args))
+    print(f"{path}: {file.describe()}")
+    channels = dict(zip(file.axes, file.shape, strict=True)).get("C", 1)
+    if channels > 1:
+        names = f" ({', '.join(file.channels)})" if file.channels else ""
+        raise InputError(f"{path}: {channels} channels{names} would become one task; choose one with --channel")
+    return file
+
+
+def cut_pair(x_path, y_path, args):
     """Patches of all planes of a pair of files. Raises InputError where they do not fit."""
-    files = [read_image(path, axes) for path in (x_path, y_path)]
-    print("\n".join(f"{file.path}: {file.describe()}" for file in files))
+    files, patch = [read(path, args) for path in (x_path, y_path)], args.patch
     x, y = (file.planes for file in files)
     if x.shape != y.shape:
         raise InputError(f"{x_path} is {x.shape}, but {y_path} is {y.shape}; expected the same planes and pixels")
@@ -81,11 +92,10 @@ def cut_pair(x_path, y_path, patch, axes=None):
     return [np.concatenate([cut(plane, patch) for plane in planes]) for planes in (x, y)]
 
 
-def cut_alone(folder, patch, axes=None):
+def cut_alone(folder, args):
     """Patches of all planes of all files of a folder, in the files' order."""
-    parts = []
-    for file in (read_image(path, axes) for path in find_images(folder)):
-        print(f"{file.path}: {file.describe()}")
+    parts, patch = [], args.patch
+    for file in (read(path, args) for path in find_images(folder)):
         if min(file.planes.shape[1:]) < patch:
             height, width = file.planes.shape[1:]
             raise InputError(f"{file.path}: {height} x {width} pixels are less than --patch={patch}")
@@ -101,9 +111,7 @@ def not_empty(y):
 
 def make_pairs(files, args):
     """(x, y, number of empty patches left out): patches of the same fields, (N, patch, patch) each."""
-    x, y = (
-        np.concatenate(parts) for parts in zip(*(cut_pair(*pair, args.patch, args.axes) for pair in files), strict=True)
-    )
+    x, y = (np.concatenate(parts) for parts in zip(*(cut_pair(*pair, args) for pair in files), strict=True))
     kept = np.ones(len(y), bool) if args.keep_empty else not_empty(y)
     return x[kept], y[kept], np.count_nonzero(~kept)
 
@@ -113,7 +121,7 @@ def make_unpaired(folders, args):
 
     They are spread evenly over the patches that show something.
     """
-    sides = [cut_alone(folder, args.patch, args.axes) for folder in folders]
+    sides = [cut_alone(folder, args) for folder in folders]
     shown = sides if args.keep_empty else [side[not_empty(side)] for side in sides]
     count = min(map(len, shown))
     x, y = (side[np.linspace(0, len(side) - 1, count).astype(int)] for side in shown)

@@ -1,8 +1,9 @@
-"""Reading and writing the user's images: .npy, TIFF and PNG, any number of planes, metadata kept."""
+"""Reading and writing the user's images: any number of planes, metadata kept. Writes .npy, TIFF and PNG."""
 
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,13 +13,11 @@ import tifffile
 from common.errors import InputError
 from common.files import written_whole
 from data_utils import open_npy
+from restoring.reading import WHOLE, Part, Raw
+from restoring.tiff_files import PLAIN, TIFF_SUFFIXES, read_tiff, siblings
 
-SUFFIXES = (".npy", ".tif", ".tiff", ".png")
-# A file that unpacks to more than this, and to a hundred times its own size, is no micrograph but a trap.
-BOMB_BYTES, BOMB_RATIO = 256e6, 100
-CHANNEL_ATTRIBUTES = (
-    "Name Color Fluor EmissionWavelength EmissionWavelengthUnit ExcitationWavelength ExcitationWavelengthUnit".split()
-)
+WRITTEN = (".npy", *PLAIN, ".png")
+SUFFIXES = (".npy", ".png", *TIFF_SUFFIXES)
 LARGEST_VALUE = 1e18  # its square still fits into float32
 
 
@@ -32,6 +31,7 @@ class ImageFile(NamedTuple):
         axes: a letter per dimension of `shape`, as tifffile names them (Q: unknown, S: samples of a pixel).
         axes_from: where the letters come from, in words.
         metadata: for tifffile.imwrite.
+        channels: names, as far as the file gives them.
     """
 
     path: Path
@@ -40,6 +40,7 @@ class ImageFile(NamedTuple):
     axes: str
     axes_from: str
     metadata: dict
+    channels: Sequence[str] = ()
 
     def describe(self) -> str:
         """The file's axes and where they come from, shape and dtype, in words."""
@@ -48,7 +49,13 @@ class ImageFile(NamedTuple):
 
 
 def find_images(path: str | Path) -> list[Path]:
-    """The image files of a folder, sorted, or the one file itself. Raises InputError where there is none."""
+    """The image files of a folder, sorted, or the one file itself; a note on what is left out.
+
+    Of files that hold one image together (multi-file OME-TIFF) the first alone is given: it is read with the others.
+
+    Raises:
+        InputError: there is none.
+    """
     path = Path(path)
     if path.is_file():
         if path.suffix.lower() not in SUFFIXES:
@@ -57,18 +64,23 @@ def find_images(path: str | Path) -> list[Path]:
     if not path.is_dir():
         raise InputError(f"{path}: no such file or folder")
     files = (file for file in path.iterdir() if file.suffix.lower() in SUFFIXES and not file.name.startswith("."))
-    found = sorted(file for file in files if file.is_file())
+    found, parts = [], set()
+    for file in sorted(file for file in files if file.is_file()):
+        if file not in parts:
+            found.append(file)
+            parts |= siblings(file) if file.suffix.lower() in TIFF_SUFFIXES else set()
     if not found:
         raise InputError(f"{path}: holds no image; expected files ending in {', '.join(SUFFIXES)}")
     return found
 
 
-def read_image(path: str | Path, axes: str | None = None) -> ImageFile:
-    """Read a .npy, TIFF or PNG file.
+def read_image(path: str | Path, axes: str | None = None, part: Part = WHOLE) -> ImageFile:
+    """Read an image file of one of SUFFIXES.
 
     Args:
         path: file to read.
         axes: a letter per dimension, Y and X among them, in place of what the file says or its shape suggests.
+        part: what of it is read.
 
     Returns:
         ImageFile.
@@ -76,9 +88,10 @@ def read_image(path: str | Path, axes: str | None = None) -> ImageFile:
     Raises:
         InputError: it cannot be read, has colours or other axes, or holds NaN, infinite or absurdly large values.
     """
-    path, given = Path(path), axes
-    reader = {".npy": _read_npy, ".png": _read_png}.get(path.suffix.lower(), _read_tiff)
-    array, axes, origin, metadata = reader(path, given)
+    path = Path(path)
+    reader = {".npy": _read_npy, ".png": _read_png}.get(path.suffix.lower(), read_tiff)
+    raw = reader(path, axes, part)
+    array = raw.array
     if array.dtype.kind not in "uif":
         raise InputError(f"{path}: expected real numbers, received dtype {array.dtype}")
     if array.ndim < 2 or 0 in array.shape:
@@ -87,12 +100,13 @@ def read_image(path: str | Path, axes: str | None = None) -> ImageFile:
         raise InputError(f"{path}: holds NaN or infinite values; repair it first")
     if array.dtype.kind == "f" and max(abs(float(array.min())), abs(float(array.max()))) > LARGEST_VALUE:
         raise InputError(f"{path}: holds values beyond {LARGEST_VALUE:g}; rescale it first")
-    if given:
-        if len(given) != array.ndim:
-            raise InputError(f"{path}: --axes={given} names {len(given)} dimensions, but its shape is {array.shape}")
-        axes, origin = given, "as given"
+    if axes:
+        if len(axes) != array.ndim:
+            raise InputError(f"{path}: --axes={axes} names {len(axes)} dimensions, but its shape is {array.shape}")
+        raw = raw._replace(axes=axes, origin="as given")
+    array, axes, origin, metadata, channels = raw.take(path, part)
     planes = np.moveaxis(array, _rows_and_columns(axes), (-2, -1))
-    return ImageFile(path, planes.reshape(-1, *planes.shape[-2:]), array.shape, axes, origin, metadata)
+    return ImageFile(path, planes.reshape(-1, *planes.shape[-2:]), array.shape, axes, origin, metadata, channels)
 
 
 def read_pairs(x_path: Path, y_path: Path) -> tuple[list[np.ndarray], list[np.ndarray]]:
@@ -124,92 +138,40 @@ def _rows_and_columns(axes):
     return axes.index("Y"), axes.index("X")
 
 
-def _read_npy(path, given):
+def _read_npy(path, given, part):
+    part.choose_scene(path, 1)
     mapped = open_npy(path)
     if not given and mapped.ndim > 2 and 2 <= mapped.shape[-1] <= 4 and min(mapped.shape[-3:-1]) > 4:
-        channels = mapped.shape[-1]
-        raise InputError(f"{path}: shape {mapped.shape} ends in {channels} channels; name its axes, --axes=ZYXC")
+        advice = ("TZ"[-(mapped.ndim - 3) :] if mapped.ndim > 3 else "") + "YXC"
+        raise InputError(
+            f"{path}: shape {mapped.shape} ends in {mapped.shape[-1]} channels; name its axes, --axes={advice}"
+        )
+    part.check_size(path, mapped.nbytes)
     # Read, not mapped: a file that is cut short while it is mapped would kill the process.
     array = np.load(path, allow_pickle=False)
     # As in training, a last axis of 1 is the gray channel: (N, H, W, 1).
     last = "YXS" if array.ndim > 2 and array.shape[-1] == 1 else "YX"
-    return array, "Q" * (array.ndim - len(last)) + last, "guessed from its shape", {}
+    return Raw(array, "Q" * (array.ndim - len(last)) + last, "guessed from its shape", {})
 
 
-def _read_png(path, given):
+def _read_png(path, given, part):
     from PIL import Image
 
+    part.choose_scene(path, 1)
+    Image.MAX_IMAGE_PIXELS = None  # Pillow's own limit does not know the machine; check_size does.
     try:
         with Image.open(path, formats=["PNG"]) as image:
             if image.mode not in ("1", "L", "I;16", "I"):
                 raise InputError(f"{path}: a colour image (mode {image.mode}); save its channels as gray images")
+            part.check_size(path, image.width * image.height * (4 if image.mode.startswith("I") else 1))
             array = np.asarray(image)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as failure:
+    except (OSError, ValueError, SyntaxError) as failure:
         if isinstance(failure, (InputError, FileNotFoundError, PermissionError)):
             raise
         raise InputError(f"{path}: cannot be read as PNG ({failure})") from failure
     # 16 bits come as 32, and one bit as bool.
     dtype = {"i": np.uint16, "b": np.uint8}.get(array.dtype.kind, array.dtype)
-    return array.astype(dtype), "YX", "of any PNG", {}
-
-
-def _read_tiff(path, given):
-    try:
-        with tifffile.TiffFile(path) as file:
-            series = file.series[0]
-            if "S" in series.axes:
-                raise InputError(f"{path}: a colour image (axes {series.axes}); save its channels as gray images")
-            if not given and not {"Y", "X"} <= set(series.axes):
-                raise InputError(f"{path}: expected axes with Y and X, received {series.axes}; name them with --axes")
-            if series.keyframe.photometric == tifffile.PHOTOMETRIC.PALETTE:
-                raise InputError(f"{path}: an image of palette colours; save it as a gray image")
-            if series.nbytes > max(BOMB_BYTES, BOMB_RATIO * path.stat().st_size):
-                raise InputError(f"{path}: {path.stat().st_size} bytes claim to unpack to {series.nbytes / 1e9:.1f} GB")
-            if len(file.series) > 1:
-                print(f"note: {path} holds {len(file.series)} series of images; the first is used")
-            origin = "guessed from its pages" if series.kind in ("uniform", "generic") else "from its metadata"
-            return series.asarray(), series.axes, origin, _tiff_metadata(file)
-    except InputError:
-        raise
-    except Exception as failure:  # tifffile raises whatever a damaged file leads it into
-        raise InputError(f"{path}: cannot be read as TIFF ({str(failure) or type(failure).__name__})") from failure
-
-
-def _tiff_metadata(file):
-    """What tifffile.imwrite needs to keep pixel sizes and axes: ImageJ's, OME's or the plain resolution tags."""
-    if file.is_ome:
-        return {"ome": True, "metadata": _ome_metadata(file)}
-    metadata = {"resolution": _resolution(file.pages[0])}
-    if file.is_imagej:
-        kept = ("spacing", "unit", "finterval", "fps", "min", "max", "mode", "Info", "Labels", "Ranges", "LUTs", "loop")
-        imagej = {key: value for key, value in file.imagej_metadata.items() if key in kept}
-        return {**metadata, "imagej": True, "metadata": imagej}
-    page = file.pages[0]
-    if "ResolutionUnit" in page.tags:
-        metadata["resolutionunit"] = int(page.tags["ResolutionUnit"].value)
-    return {**metadata, "metadata": None, "description": page.description.encode() or None}
-
-
-def _resolution(page):
-    tags = [page.tags.get(name) for name in ("XResolution", "YResolution")]
-    values = tuple(tag.value for tag in tags if tag)
-    # Two integers each; some programs write 0/0 for unknown.
-    return values if len(values) == 2 and all(np.size(value) == 2 and all(value) for value in values) else None
-
-
-def _ome_metadata(file):
-    """Name, pixel sizes, and names, colours and wavelengths of the channels, of the first OME image."""
-    image = tifffile.xml2dict(file.ome_metadata)["OME"]["Image"]
-    image = image[0] if isinstance(image, list) else image
-    pixels, kept = image["Pixels"], {"Name": image["Name"]} if "Name" in image else {}
-    keys = ("PhysicalSizeX", "PhysicalSizeY", "PhysicalSizeZ", "TimeIncrement")
-    kept |= {name: pixels[name] for key in keys for name in (key, f"{key}Unit") if name in pixels}
-    channels = pixels.get("Channel", [])
-    channels = channels if isinstance(channels, list) else [channels]
-    # tifffile writes an attribute for all channels or for none.
-    shared = {key: [channel.get(key) for channel in channels] for key in CHANNEL_ATTRIBUTES}
-    shared = {key: values for key, values in shared.items() if values and None not in values}
-    return {**kept, "Channel": shared} if shared else kept
+    return Raw(array.astype(dtype), "YX", "of any PNG", {})
 
 
 def write_image(path: str | Path, source: ImageFile, planes: np.ndarray) -> None:
@@ -234,7 +196,7 @@ def write_image(path: str | Path, source: ImageFile, planes: np.ndarray) -> None
             array = array[..., 0]
         options = _tiff_options(source, array.dtype)
         try:
-            tifffile.imwrite(beside, array, photometric="minisblack", **options)
+            tifffile.imwrite(beside, array, **{"photometric": "minisblack", **options})
         except (ValueError, TypeError, KeyError, ArithmeticError, struct.error) as failure:
             print(f"note: {path}: written without the metadata of {source.path}, which cannot be written ({failure})")
             tifffile.imwrite(beside, array, photometric="minisblack")
