@@ -24,6 +24,7 @@ from restoring.generator_file import Metadata, read_metadata
 from restoring.image_files import find_images, read_image
 from restoring.options import RestoreOptions, add_part_flags, part_of
 from restoring.outputs import check_outputs, find_ground_truths, plan_outputs
+from restoring.reading import is_volume
 from restoring.restore_files import check_maps, load_restorer, print_scores, restore_file
 from training.options import tell_idle
 
@@ -62,10 +63,10 @@ def main(args: argparse.Namespace) -> int:
     options = make_options(args, metadata)
     check_flags(args, options, metadata)
     tell_idle("restore", args, metadata)
-    if args.input.suffix == ".zarr":
+    if is_volume(args.input):
         from restoring.volumes import restore_volume
 
-        restore_volume(args.input, args.output, options, metadata, args.scheduler)
+        restore_volume(args.input, args.output, options, metadata, args.scheduler, args.axes, part_of(args))
         return 0
     sources = find_images(args.input)
     targets = plan_outputs(args.input, sources, args.output)
@@ -108,8 +109,8 @@ def check_flags(args: argparse.Namespace, options: RestoreOptions, metadata: Met
         raise InputError("--average=8 is for generators that restore: the mean of defects has less noise than one")
     if options.overlap > options.tile // 2:
         raise InputError(f"--overlap={options.overlap}: expected at most half of --tile={options.tile}")
-    for flag in ("uncertainty", "calibration", "check", "cin_generator_path", "ground_truth", "axes", "overwrite"):
-        if args.input.suffix == ".zarr" and getattr(args, flag):
+    for flag in "uncertainty calibration check cin_generator_path ground_truth overwrite channel time z max_gb".split():
+        if is_volume(args.input) and getattr(args, flag) not in (None, False):
             raise InputError(f"--{flag} is for image files, not for volumes; leave it out")
 
 

@@ -77,6 +77,12 @@ class Part(NamedTuple):
 WHOLE = Part()
 
 
+def is_volume(path: Path) -> bool:
+    """Whether a path is an OME-Zarr image, plate or well, by what the folder holds or by its name."""
+    markers = (".zgroup", ".zattrs", ".zarray", "zarr.json")
+    return path.suffix == ".zarr" or any((path / name).is_file() for name in markers)
+
+
 class Raw(NamedTuple):
     """What a reader gives.
 

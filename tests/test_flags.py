@@ -32,8 +32,8 @@ ALWAYS = {
     "train_CIN_GAN": f"{TRAINING} recipe n_critic unpaired_limit",
     "train_cGAN": f"{TRAINING} recipe cin_augment",
     "train_baseline": f"{TRAINING} method augment",  # --augment of another method than care is an error
-    "restore": f"generator_path input output {PART} ground_truth tile overlap average dtype uncertainty check precision "
-    "overwrite",
+    "restore": f"generator_path input output {PART} ground_truth tile overlap average dtype uncertainty check "
+    "precision overwrite",
     "evaluate": "x y metric promote",
     "calibrate": "generator_path input ground_truth output uncertainty limit",
     "export": "generator_path format output",
