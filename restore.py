@@ -15,19 +15,22 @@ the input (recipe paper: of the task's y; CIN-GAN: of its x).
 from __future__ import annotations
 
 import argparse
-from itertools import chain
 from pathlib import Path
 
 from common.command_line import OneLineParser, integer
 from common.errors import InputError, run_script
 from restoring.generator_file import Metadata, read_metadata
-from restoring.image_files import find_images, read_image
+from restoring.image_files import note_skipped
 from restoring.options import RestoreOptions, add_part_flags, part_of
-from restoring.outputs import check_outputs, find_ground_truths, plan_outputs
+from restoring.outputs import check_outputs, not_yet_restored, plan_jobs
 from restoring.reading import is_volume
-from restoring.restore_files import check_maps, load_restorer, print_scores, restore_file
+from restoring.restore_files import check_maps, restore_all
 from training.options import tell_idle
 
+FOR_FILES = (
+    "uncertainty calibration check cin_generator_path ground_truth overwrite channel time z max_gb skip_existing "
+    "recursive verbose"
+)
 DTYPES = ("float32", "uint8", "uint16")
 
 
@@ -54,6 +57,9 @@ def make_parser() -> OneLineParser:
     add("--seed", type=integer(0), default=0, help="of the noise of CIN-GAN's generators (default: 0)")
     add("--scheduler", metavar="ADDRESS", help="dask cluster for OME-Zarr volumes (default: a process of this machine)")
     add("--overwrite", action="store_true", help="replace output files that exist")
+    add("--skip_existing", action="store_true", help="leave out files whose restored image is there already")
+    add("--recursive", action="store_true", help="restore the images in the folders of --input too")
+    add("--verbose", action="store_true", help="print the intensities of every plane of a stack")
     return parser
 
 
@@ -68,21 +74,13 @@ def main(args: argparse.Namespace) -> int:
 
         restore_volume(args.input, args.output, options, metadata, args.scheduler, args.axes, part_of(args))
         return 0
-    sources = find_images(args.input)
-    targets = plan_outputs(args.input, sources, args.output)
-    check_outputs(options, args.output, sources, targets, args.ground_truth, args.overwrite)
+    jobs = plan_jobs(args.input, args.output, args.ground_truth, options, args.recursive)
+    if args.skip_existing:
+        jobs = not_yet_restored(jobs, options)
+    check_outputs(options, args.output, jobs, args.ground_truth, args.overwrite)
     check_maps(options, metadata)
-    truths = find_ground_truths(args.input, sources, args.ground_truth)
-    images = (read_image(path, args.axes, part_of(args)) for path in sources)
-    first = next(images)  # before TensorFlow is imported
-    restore, map_writers = load_restorer(options)
-    for source, target, truth in zip(chain([first], images), targets, truths, strict=True):
-        planes = restore_file(options, restore, source, target)
-        if truth is not None:
-            print_scores(source, planes, read_image(truth, args.axes, part_of(args)))
-        for write in map_writers:
-            write(source, planes, target)
-    return 0
+    note_skipped(args.input, args.recursive)
+    return restore_all(options, jobs, args.axes, part_of(args))
 
 
 def make_options(args: argparse.Namespace, metadata: Metadata) -> RestoreOptions:
@@ -96,6 +94,7 @@ def make_options(args: argparse.Namespace, metadata: Metadata) -> RestoreOptions
         dtype=args.dtype,
         precision=args.precision,
         seed=args.seed,
+        verbose=args.verbose,
         uncertainty=args.uncertainty,
         calibration=args.calibration,
         check=args.check,
@@ -109,7 +108,7 @@ def check_flags(args: argparse.Namespace, options: RestoreOptions, metadata: Met
         raise InputError("--average=8 is for generators that restore: the mean of defects has less noise than one")
     if options.overlap > options.tile // 2:
         raise InputError(f"--overlap={options.overlap}: expected at most half of --tile={options.tile}")
-    for flag in "uncertainty calibration check cin_generator_path ground_truth overwrite channel time z max_gb".split():
+    for flag in FOR_FILES.split():
         if is_volume(args.input) and getattr(args, flag) not in (None, False):
             raise InputError(f"--{flag} is for image files, not for volumes; leave it out")
 

@@ -24,7 +24,7 @@ from common.command_line import OneLineParser, integer
 from common.errors import InputError, run_script
 from common.files import written_whole
 from data.patches import cut
-from restoring.image_files import find_images, read_image
+from restoring.image_files import find_images, image_name, note_skipped, read_image
 from restoring.options import add_part_flags, part_of
 
 BACKGROUND = 0.1  # of the set's range
@@ -56,18 +56,20 @@ def make_parser():
 def pair_files(x_dir, y_dir):
     """[(x path, y path)] of equal names without suffix, by name. Raises InputError where one has no partner."""
     x_files, y_files = find_images(x_dir), find_images(y_dir)
+    for folder in (x_dir, y_dir):
+        note_skipped(folder)
     if x_dir.is_file() and y_dir.is_file():
         return [(x_files[0], y_files[0])]
-    partners = {path.stem: path for path in y_files}
-    lonely = [path.name for path in x_files if path.stem not in partners]
+    partners = {image_name(path): path for path in y_files}
+    lonely = [path.name for path in x_files if image_name(path) not in partners]
     if lonely:
         raise InputError(
             f"{y_dir}: no partner of {', '.join(lonely[:3])} ({len(lonely)} have none); files pair by name"
         )
-    unused = set(partners) - {path.stem for path in x_files}
+    unused = set(partners) - {image_name(path) for path in x_files}
     if unused:
         print(f"note: {len(unused)} files of {y_dir} have no partner in {x_dir} and are left out")
-    return [(path, partners[path.stem]) for path in x_files]
+    return [(path, partners[image_name(path)]) for path in x_files]
 
 
 def read(path, args):

@@ -13,7 +13,7 @@ import tifffile
 from common.errors import InputError
 from common.files import written_whole
 from data_utils import open_npy
-from restoring.reading import WHOLE, Part, Raw
+from restoring.reading import WHOLE, Part, Raw, is_volume
 from restoring.tiff_files import PLAIN, TIFF_SUFFIXES, read_tiff, siblings
 
 WRITTEN = (".npy", *PLAIN, ".png")
@@ -48,8 +48,22 @@ class ImageFile(NamedTuple):
         return f"axes {self.axes} ({self.axes_from}), {size}, {self.planes.dtype}"
 
 
-def find_images(path: str | Path) -> list[Path]:
-    """The image files of a folder, sorted, or the one file itself; a note on what is left out.
+class WritingError(InputError):
+    """An image cannot be written: the disk is full, or the folder is gone."""
+
+
+def image_name(path: Path) -> str:
+    """The name of an image without its suffixes: f0 for f0.tif, f0.ome.tif and f0.czi."""
+    stem = path.name[: -len(path.suffix)] if path.suffix else path.name
+    return stem[:-4] if stem.lower().endswith(".ome") else stem
+
+
+def find_images(path: str | Path, recursive: bool = False) -> list[Path]:
+    """The image files of a folder, sorted, or the one file itself.
+
+    Args:
+        path: folder or file.
+        recursive: whether the folders in a folder are searched too.
 
     Of files that hold one image together (multi-file OME-TIFF) the first alone is given: it is read with the others.
 
@@ -63,14 +77,35 @@ def find_images(path: str | Path) -> list[Path]:
         return [path]
     if not path.is_dir():
         raise InputError(f"{path}: no such file or folder")
-    files = (file for file in path.iterdir() if file.suffix.lower() in SUFFIXES and not file.name.startswith("."))
     found, parts = [], set()
-    for file in sorted(file for file in files if file.is_file()):
+    for file in _visible(path, recursive):
+        if file.suffix.lower() not in SUFFIXES:
+            continue
         if file not in parts:
             found.append(file)
             parts |= siblings(file) if file.suffix.lower() in TIFF_SUFFIXES else set()
     if not found:
         raise InputError(f"{path}: holds no image; expected files ending in {', '.join(SUFFIXES)}")
+    return found
+
+
+def note_skipped(path: Path, recursive: bool = False) -> None:
+    """Print how many files of a folder are no images, and of which kinds."""
+    others = (
+        [file for file in _visible(path, recursive) if file.suffix.lower() not in SUFFIXES] if path.is_dir() else []
+    )
+    if others:
+        kinds = ", ".join(sorted({file.suffix.lower() or "no suffix" for file in others}))
+        print(f"note: {path}: {len(others)} files that are no images are skipped ({kinds})")
+
+
+def _visible(folder, recursive):
+    """Files of a folder, sorted, but for hidden ones and, in search of more, hidden and Zarr folders."""
+    entries = sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
+    found = [entry for entry in entries if entry.is_file()]
+    for entry in entries if recursive else ():
+        if entry.is_dir() and not is_volume(entry):
+            found += _visible(entry, recursive)
     return found
 
 
@@ -110,7 +145,7 @@ def read_image(path: str | Path, axes: str | None = None, part: Part = WHOLE) ->
 
 
 def read_pairs(x_path: Path, y_path: Path) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """All planes of two files, or of two folders whose files pair by name.
+    """All planes of two files, or of two folders whose files pair by name; suffixes may differ.
 
     Returns:
         (x, y), lists of (H, W) float32.
@@ -120,7 +155,7 @@ def read_pairs(x_path: Path, y_path: Path) -> tuple[list[np.ndarray], list[np.nd
     """
     x_files, y_files = find_images(x_path), find_images(y_path)
     if x_path.is_dir() and y_path.is_dir():
-        lonely = sorted({file.stem for file in x_files} ^ {file.stem for file in y_files})
+        lonely = sorted({image_name(file) for file in x_files} ^ {image_name(file) for file in y_files})
         if lonely:
             raise InputError(
                 f"{x_path}, {y_path}: {lonely[0]} has no partner ({len(lonely)} have none); files pair by name"
@@ -181,25 +216,36 @@ def write_image(path: str | Path, source: ImageFile, planes: np.ndarray) -> None
         path: .npy, TIFF or PNG (one image of 8 or 16 bits).
         source: ImageFile.
         planes: (N, H, W), of the dtype to write.
+
+    Raises:
+        WritingError: the system does not let it be written.
     """
     rows, columns = _rows_and_columns(source.axes)
     others = [size for axis, size in enumerate(source.shape) if axis not in (rows, columns)]
     array = np.moveaxis(planes.reshape(*others, *planes.shape[-2:]), (-2, -1), (rows, columns))
-    with written_whole(path) as beside:
-        if Path(path).suffix.lower() == ".npy":
-            np.save(beside, array)
-            return
-        if Path(path).suffix.lower() == ".png":
-            _write_png(beside, array)
-            return
-        if source.path.suffix.lower() in (".npy", ".png") and source.axes.endswith("YXS"):
-            array = array[..., 0]
-        options = _tiff_options(source, array.dtype)
-        try:
-            tifffile.imwrite(beside, array, **{"photometric": "minisblack", **options})
-        except (ValueError, TypeError, KeyError, ArithmeticError, struct.error) as failure:
-            print(f"note: {path}: written without the metadata of {source.path}, which cannot be written ({failure})")
-            tifffile.imwrite(beside, array, photometric="minisblack")
+    try:
+        with written_whole(path) as beside:
+            _write(beside, source, array)
+    except OSError as failure:  # NumPy's and tifffile's name neither the file nor, often, the reason
+        reason = failure.strerror or f"{failure}; is the disk full?"
+        raise WritingError(f"{path}: cannot be written ({reason})") from failure
+
+
+def _write(path, source, array):
+    if path.suffix.lower() == ".npy":
+        np.save(path, array)
+        return
+    if path.suffix.lower() == ".png":
+        _write_png(path, array)
+        return
+    if source.path.suffix.lower() in (".npy", ".png") and source.axes.endswith("YXS"):
+        array = array[..., 0]
+    options = _tiff_options(source, array.dtype)
+    try:
+        tifffile.imwrite(path, array, **{"photometric": "minisblack", **options})
+    except (ValueError, TypeError, KeyError, ArithmeticError, struct.error) as failure:
+        print(f"note: the metadata of {source.path} cannot be written ({failure})")
+        tifffile.imwrite(path, array, photometric="minisblack")
 
 
 def _tiff_options(source, dtype):

@@ -24,6 +24,7 @@ class RestoreOptions:
         tile, overlap, average: as for `apply.Applier`.
         dtype: of the result: "float32", "uint8" or "uint16".
         precision, seed: as for `apply.Applier.load`.
+        verbose: whether a line is printed for every plane of a stack.
         uncertainty: passes of which a map of the uncertainty is made, or None.
         calibration: what calibrate.py wrote, or None.
         check: whether a map is made of where the input contradicts the restored image.
@@ -38,6 +39,7 @@ class RestoreOptions:
     dtype: str = "float32"
     precision: str = "float32"
     seed: int = 0
+    verbose: bool = False
     uncertainty: int | None = None
     calibration: Path | None = None
     check: bool = False

@@ -33,7 +33,7 @@ ALWAYS = {
     "train_cGAN": f"{TRAINING} recipe cin_augment",
     "train_baseline": f"{TRAINING} method augment",  # --augment of another method than care is an error
     "restore": f"generator_path input output {PART} ground_truth tile overlap average dtype uncertainty check "
-    "precision overwrite",
+    "precision overwrite skip_existing verbose",
     "evaluate": "x y metric promote",
     "calibrate": "generator_path input ground_truth output uncertainty limit",
     "export": "generator_path format output",
@@ -77,6 +77,7 @@ IN_VAIN = [
     ("restore", "--task=A", "--generator_path={tuned} --average=8", "--generator_path={tuned} --check"),
     ("restore", "--seed=0", "--generator_path={tuned}", "--generator_path={cin} --task=A"),
     ("restore", "--scheduler=tcp://here:8786", "--generator_path={tuned}", "--generator_path={tuned} --input=v.zarr"),
+    ("restore", "--recursive", "--generator_path={tuned}", "--generator_path={tuned} --input={folder}"),
     ("restore", "--calibration=c.json", "--generator_path={tuned}", "--generator_path={tuned} --uncertainty=2"),
     ("restore", "--cin_generator_path={cin}", "--generator_path={tuned}", "--generator_path={tuned} --check"),
     ("evaluate", "--task=A", "{folder}/tuned", "{folder}/paper"),
