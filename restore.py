@@ -6,10 +6,10 @@
     python restore.py --generator_path=... --input=VOLUME.zarr --output=RESTORED.zarr [--scheduler=tcp://HOST:8786]
     python restore.py --generator_path=CIN-GAN_results/generator.h5 --task=Nuclei --input=CLEAN.npy --output=X.npy
 
-.npy, TIFF and PNG files of any size, single images or stacks (each plane is an image of its own); shape, axes, channels
-and pixel size are kept. Axes come from the file's metadata or its shape and are printed; --axes=ZYX corrects them.
-OME-Zarr volumes are restored block by block, whatever their size (volumes.py). The result is float32 in the units of
-the input (recipe paper: of the task's y; CIN-GAN: of its x).
+.npy, TIFF, PNG and the files of microscopes (docs/restoring.md) of any size, single images or stacks (each plane is an
+image of its own); shape, axes, channels and pixel size are kept. Axes come from the file's metadata or its shape and
+are printed; --axes=ZYX corrects them. OME-Zarr volumes are restored block by block, whatever their size
+(volumes.py). The result is float32 in the units of the input (recipe paper: of the task's y; CIN-GAN: of its x).
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def make_parser() -> OneLineParser:
     parser = OneLineParser(__doc__)
     add = parser.add_argument
     add("--generator_path", type=Path, required=True, help="generator.h5 of a training")
-    add("--input", type=Path, required=True, help="a .npy, TIFF or PNG file, or a folder of them; or OME-Zarr")
+    add("--input", type=Path, required=True, help="an image file, or a folder of them; or OME-Zarr")
     add("--output", type=Path, required=True, help="file to write, or folder where --input is one")
     add_part_flags(add)
     add("--task", help="the defect type; needed by recipe paper and by CIN-GAN's generators")

@@ -6,9 +6,10 @@
     python data/prepare_folders.py --x_dir=short --y_dir=long --test_files=1 --more_x=bad --more_y=clean \\
         --name=Nuclei --output=my_data
 
-Files are paired by name (suffixes may differ); .npy, TIFF and PNG, stacks too: every plane is an image. Images are cut
-into patches without overlap; those whose y is empty background are left out: patches whose 99.8 percentile does not
-stand out of the set's background (its 2 percentile) by a tenth of the set's range. With --unpaired the two folders show
+Files are paired by name (suffixes may differ); all formats of restore.py, stacks too: every plane is an image. Of
+several channels, --channel chooses one. Images are cut into patches without overlap; those whose y is empty background
+are left out: patches whose 99.8 percentile does not stand out of the set's background (its 2 percentile) by a tenth of
+the set's range. With --unpaired the two folders show
 different fields: file names do not matter, each side is sifted by itself, and as many patches of either are kept.
 
 --test_files=N holds the last N pairs of files, by name, for evaluation (NAME_X_test.npy, NAME_Y_test.npy), so that no

@@ -13,11 +13,12 @@ import tifffile
 from common.errors import InputError
 from common.files import written_whole
 from data_utils import open_npy
+from restoring.microscope_formats import READERS, read_microscope
 from restoring.reading import WHOLE, Part, Raw, is_volume
 from restoring.tiff_files import PLAIN, TIFF_SUFFIXES, read_tiff, siblings
 
 WRITTEN = (".npy", *PLAIN, ".png")
-SUFFIXES = (".npy", ".png", *TIFF_SUFFIXES)
+SUFFIXES = (".npy", ".png", *TIFF_SUFFIXES, *READERS)
 LARGEST_VALUE = 1e18  # its square still fits into float32
 
 
@@ -73,7 +74,10 @@ def find_images(path: str | Path, recursive: bool = False) -> list[Path]:
     path = Path(path)
     if path.is_file():
         if path.suffix.lower() not in SUFFIXES:
-            raise InputError(f"{path}: expected a file ending in {', '.join(SUFFIXES)}")
+            raise InputError(
+                f"{path}: expected a file ending in {', '.join(SUFFIXES)}; "
+                "Fiji (Plugins > Bio-Formats) converts other formats to OME-TIFF"
+            )
         return [path]
     if not path.is_dir():
         raise InputError(f"{path}: no such file or folder")
@@ -104,7 +108,8 @@ def _visible(folder, recursive):
     entries = sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
     found = [entry for entry in entries if entry.is_file()]
     for entry in entries if recursive else ():
-        if entry.is_dir() and not is_volume(entry):
+        # The folder of an .oif file holds its planes.
+        if entry.is_dir() and not is_volume(entry) and entry.suffixes[-2:] != [".oif", ".files"]:
             found += _visible(entry, recursive)
     return found
 
@@ -124,7 +129,9 @@ def read_image(path: str | Path, axes: str | None = None, part: Part = WHOLE) ->
         InputError: it cannot be read, has colours or other axes, or holds NaN, infinite or absurdly large values.
     """
     path = Path(path)
-    reader = {".npy": _read_npy, ".png": _read_png}.get(path.suffix.lower(), read_tiff)
+    suffix = path.suffix.lower()
+    microscope = suffix in READERS
+    reader = {".npy": _read_npy, ".png": _read_png}.get(suffix, read_microscope if microscope else read_tiff)
     raw = reader(path, axes, part)
     array = raw.array
     if array.dtype.kind not in "uif":
@@ -139,7 +146,7 @@ def read_image(path: str | Path, axes: str | None = None, part: Part = WHOLE) ->
         if len(axes) != array.ndim:
             raise InputError(f"{path}: --axes={axes} names {len(axes)} dimensions, but its shape is {array.shape}")
         raw = raw._replace(axes=axes, origin="as given")
-    array, axes, origin, metadata, channels = raw.take(path, part)
+    array, axes, origin, metadata, channels = raw if microscope else raw.take(path, part)
     planes = np.moveaxis(array, _rows_and_columns(axes), (-2, -1))
     return ImageFile(path, planes.reshape(-1, *planes.shape[-2:]), array.shape, axes, origin, metadata, channels)
 

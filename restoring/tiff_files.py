@@ -5,6 +5,7 @@ otherwise by other programs is said in one line.
 from __future__ import annotations
 
 import logging
+import re
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -149,6 +150,8 @@ def _metadata(file, scene):
         step = np.ravel(stk.get("ZDistance", 0))[:1]
         sizes = {"X": stk.get("XCalibration", 0), "Y": stk.get("YCalibration", 0), "Z": float(step.sum())}
         return ome_details(Path(file.filename).stem, {axis: size * (unit or 0) for axis, size in sizes.items()})
+    if Path(file.filename).suffix.lower() not in PLAIN:
+        return ome_details(Path(file.filename).stem, _microns(page))
     metadata = {"resolution": _resolution(page)}
     if file.is_imagej:
         kept = ("spacing", "unit", "finterval", "fps", "min", "max", "mode", "Info", "Labels", "Ranges", "LUTs", "loop")
@@ -164,6 +167,18 @@ def _resolution(page):
     values = tuple(tag.value for tag in tags if tag)
     # Two integers each; some programs write 0/0 for unknown.
     return values if len(values) == 2 and all(np.size(value) == 2 and all(value) for value in values) else None
+
+
+def _microns(page):
+    """{axis: micrometres a pixel} of a slide or a plain TIFF, as far as it says so."""
+    found = re.search(r"\bMPP\s*=\s*([\d.]+)", page.description)
+    if found:
+        return dict.fromkeys("XY", float(found.group(1)))
+    resolution = _resolution(page)
+    unit = {2: 25400.0, 3: 10000.0}.get(int(page.tags["ResolutionUnit"].value) if "ResolutionUnit" in page.tags else 2)
+    if not (resolution and unit):
+        return {}
+    return {axis: unit * below / above for axis, (above, below) in zip("XY", resolution, strict=True)}
 
 
 def _ome_metadata(file, scene):
