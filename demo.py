@@ -74,14 +74,13 @@ def restore(folder: Path, run: str, names: list[str]) -> dict[str, np.ndarray]:
     """Restore the test images of every task; returns {task: (N, H, W) restored}."""
     from restoring.image_files import read_image
     from restoring.options import RestoreOptions
-    from restoring.restore_files import load_restorer, restore_file
+    from restoring.restore_files import Restorer
 
     generator, results = folder / run / "generator.h5", {}
     print(f"\nrestoring the test images with {generator}", flush=True)
     for name in names:
         options, source = RestoreOptions(generator, task=name, average=8), read_image(SAMPLE_DIR / f"{name}_X_test.npy")
-        restore_plane, _ = load_restorer(options)
-        results[name] = restore_file(options, restore_plane, source, folder / run / "restored" / f"{name}.npy")
+        results[name] = Restorer(options).restore(source, folder / run / "restored" / f"{name}.npy")
     return results
 
 

@@ -7,28 +7,27 @@
     python restore.py --generator_path=... --input=VOLUME.zarr --output=RESTORED.zarr [--scheduler=tcp://HOST:8786]
     python restore.py --generator_path=CIN-GAN_results/generator.h5 --task=Nuclei --input=CLEAN.npy --output=X.npy
 
-.npy, TIFF and PNG files of any size, single images or stacks (each plane is an image of its own); shape, axes, channels
-and pixel size are kept. Axes come from the file's metadata or its shape and are printed; --axes=ZYX corrects them.
-OME-Zarr volumes are restored block by block, whatever their size (volumes.py). The result is float32 in the units of
-the input (recipe paper: of the task's y; CIN-GAN: of its x).
+.npy, TIFF, PNG and the files of microscopes (docs/restoring.md) of any size, single images or stacks (each plane is an
+image of its own); shape, axes, channels and pixel size are kept. Axes come from the file's metadata or its shape and
+are printed; --axes=ZYX corrects them. OME-Zarr volumes are restored block by block, whatever their size
+(volumes.py). The result is float32 in the units of the input (recipe paper: of the task's y; CIN-GAN: of its x).
 """
 
 from __future__ import annotations
 
 import argparse
-from itertools import chain
 from pathlib import Path
 
-from common.command_line import OneLineParser, axes, integer
+from common.command_line import OneLineParser, integer
 from common.errors import InputError, run_script
-from data_utils import SCRIPT_DIR
-from restoring.generator_file import SHIPPED, Metadata, read_metadata
-from restoring.image_files import find_images, read_image
-from restoring.options import RestoreOptions
-from restoring.outputs import check_outputs, find_ground_truths, plan_outputs
-from restoring.restore_files import check_maps, load_restorer, print_scores, restore_file
+    add("--generator_path", type=Path, help="generator.h5 of a training (default: the shipped one, of any defect)")
+    add("--input", type=Path, required=True, help="an image file, or a folder of them; or OME-Zarr")
 from training.options import tell_idle
 
+FOR_FILES = (
+    "uncertainty calibration check cin_generator_path ground_truth overwrite channel time z max_gb skip_existing "
+    "recursive verbose"
+)
 DTYPES = ("float32", "uint8", "uint16")
 
 
@@ -36,10 +35,15 @@ def make_parser() -> OneLineParser:
     """The script's arguments."""
     parser = OneLineParser(__doc__)
     add = parser.add_argument
+<<<<<<< HEAD
     add("--generator_path", type=Path, help="generator.h5 of a training (default: the shipped one, of any defect)")
     add("--input", type=Path, required=True, help="a .npy, TIFF or PNG file, or a folder of them; or OME-Zarr")
+=======
+    add("--generator_path", type=Path, required=True, help="generator.h5 of a training")
+    add("--input", type=Path, required=True, help="an image file, or a folder of them; or OME-Zarr")
+>>>>>>> wt-e
     add("--output", type=Path, required=True, help="file to write, or folder where --input is one")
-    add("--axes", type=axes, metavar="ZYX", help="a letter per dimension of the input, if the printed axes are wrong")
+    add_part_flags(add)
     add("--task", help="the defect type; needed by recipe paper and by CIN-GAN's generators")
     add("--ground_truth", type=Path, help="file or folder of the clean images: prints PSNR and SSIM")
     add("--tile", type=integer(64), default=512, help="larger images are restored in tiles of this side (512)")
@@ -55,6 +59,9 @@ def make_parser() -> OneLineParser:
     add("--seed", type=integer(0), default=0, help="of the noise of CIN-GAN's generators (default: 0)")
     add("--scheduler", metavar="ADDRESS", help="dask cluster for OME-Zarr volumes (default: a process of this machine)")
     add("--overwrite", action="store_true", help="replace output files that exist")
+    add("--skip_existing", action="store_true", help="leave out files whose restored image is there already")
+    add("--recursive", action="store_true", help="restore the images in the folders of --input too")
+    add("--verbose", action="store_true", help="print the intensities of every plane of a stack")
     return parser
 
 
@@ -67,26 +74,18 @@ def main(args: argparse.Namespace) -> int:
     options = make_options(args, metadata)
     check_flags(args, options, metadata)
     tell_idle("restore", args, metadata)
-    if args.input.suffix == ".zarr":
+    if is_volume(args.input):
         from restoring.volumes import restore_volume
 
-        restore_volume(args.input, args.output, options, metadata, args.scheduler)
+        restore_volume(args.input, args.output, options, metadata, args.scheduler, args.axes, part_of(args))
         return 0
-    sources = find_images(args.input)
-    targets = plan_outputs(args.input, sources, args.output)
-    check_outputs(options, args.output, sources, targets, args.ground_truth, args.overwrite)
+    jobs = plan_jobs(args.input, args.output, args.ground_truth, options, args.recursive)
+    if args.skip_existing:
+        jobs = not_yet_restored(jobs, options)
+    check_outputs(options, args.output, jobs, args.ground_truth, args.overwrite)
     check_maps(options, metadata)
-    truths = find_ground_truths(args.input, sources, args.ground_truth)
-    images = (read_image(path, args.axes) for path in sources)
-    first = next(images)  # before TensorFlow is imported
-    restore, map_writers = load_restorer(options)
-    for source, target, truth in zip(chain([first], images), targets, truths, strict=True):
-        planes = restore_file(options, restore, source, target)
-        if truth is not None:
-            print_scores(source, planes, read_image(truth, args.axes))
-        for write in map_writers:
-            write(source, planes, target)
-    return 0
+    note_skipped(args.input, args.recursive)
+    return restore_all(options, jobs, args.axes, part_of(args))
 
 
 def make_options(args: argparse.Namespace, metadata: Metadata) -> RestoreOptions:
@@ -101,6 +100,7 @@ def make_options(args: argparse.Namespace, metadata: Metadata) -> RestoreOptions
         dtype=args.dtype,
         precision=args.precision,
         seed=args.seed,
+        verbose=args.verbose,
         uncertainty=args.uncertainty,
         calibration=args.calibration,
         check=args.check,
@@ -114,8 +114,8 @@ def check_flags(args: argparse.Namespace, options: RestoreOptions, metadata: Met
         raise InputError("--average=8 is for generators that restore: the mean of defects has less noise than one")
     if options.overlap > options.tile // 2:
         raise InputError(f"--overlap={options.overlap}: expected at most half of --tile={options.tile}")
-    for flag in ("uncertainty", "calibration", "check", "cin_generator_path", "ground_truth", "axes", "overwrite"):
-        if args.input.suffix == ".zarr" and getattr(args, flag):
+    for flag in FOR_FILES.split():
+        if is_volume(args.input) and getattr(args, flag) not in (None, False):
             raise InputError(f"--{flag} is for image files, not for volumes; leave it out")
 
 

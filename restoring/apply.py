@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -136,6 +137,16 @@ class Applier:
         """Without a task that the generator knows, every task of it must allow quarter turns."""
         known = self.metadata.tasks
         return not set(self.metadata.no_rotate) & ({task} if task in known else set(known))
+
+    def count_tiles(self, shape: tuple[int, int], tile: int | None, overlap: int) -> int:
+        """In how many tiles an (H, W) image is restored."""
+        multiple = self.metadata.size_multiple
+        sizes = [size + 2 * self.metadata.margin for size in shape]
+        sizes = [size + -size % multiple for size in sizes]
+        if tile is None or max(sizes) <= tile:
+            return 1
+        tile, overlap = (max(size // multiple, 1) * multiple if size else 0 for size in (tile, overlap))
+        return math.prod(len(tile_grid(size, tile, overlap, multiple)[0]) for size in sizes)
 
     def _tiled(self, image, task, draw, tile, overlap):
         # Padded once and cut at multiples: tiles then meet the network's strides where the whole image would.

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import argparse
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from common.command_line import axes, integer, positive
 from restoring.apply import OVERLAP, TILE
+from restoring.reading import Part
 
 MAPS = ("uncertainty", "check")
 
@@ -20,6 +24,7 @@ class RestoreOptions:
         tile, overlap, average: as for `apply.Applier`.
         dtype: of the result: "float32", "uint8" or "uint16".
         precision, seed: as for `apply.Applier.load`.
+        verbose: whether a line is printed for every plane of a stack.
         uncertainty: passes of which a map of the uncertainty is made, or None.
         calibration: what calibrate.py wrote, or None.
         check: whether a map is made of where the input contradicts the restored image.
@@ -34,6 +39,7 @@ class RestoreOptions:
     dtype: str = "float32"
     precision: str = "float32"
     seed: int = 0
+    verbose: bool = False
     uncertainty: int | None = None
     calibration: Path | None = None
     check: bool = False
@@ -43,3 +49,22 @@ class RestoreOptions:
     def maps(self) -> list[str]:
         """Kinds of the maps that are written beside a restored image, of MAPS."""
         return [kind for kind in MAPS if getattr(self, kind)]
+
+
+def add_part_flags(add: Callable) -> None:
+    """The flags that say what of an image file is read; `add` is a parser's add_argument."""
+    add("--axes", type=axes, metavar="ZYX", help="a letter per dimension of the files, if the printed axes are wrong")
+    add("--scene", type=integer(0), metavar="N", help="image of a file of several, from 0 (default: the first)")
+    add(
+        "--channel",
+        metavar="NAME",
+        help="channel of a file of several, by its name or its number from 0 (default: all)",
+    )
+    add("--time", type=integer(0), metavar="N", help="time point of a series, from 0 (default: all)")
+    add("--z", type=integer(0), metavar="N", help="plane of a stack, from 0 (default: all)")
+    add("--max_gb", type=positive, help="GB an image may unpack to (default: an eighth of this machine's memory)")
+
+
+def part_of(args: argparse.Namespace) -> Part:
+    """What of each file is read, from parsed arguments."""
+    return Part(args.scene, args.channel, args.time, args.z, args.max_gb)

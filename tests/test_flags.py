@@ -27,12 +27,13 @@ TRAINING = (
     "batch_size num_iters max_seconds num_gpu images_limit eval_limit dir data_dir tasks precision seed save_every "
     "keep_checkpoints eval_every on_divergence resume overwrite"
 )
+PART = "axes scene channel time z max_gb"
 ALWAYS = {
     "train_CIN_GAN": f"{TRAINING} recipe n_critic unpaired_limit",
     "train_cGAN": f"{TRAINING} recipe cin_augment",
     "train_baseline": f"{TRAINING} method augment",  # --augment of another method than care is an error
-    "restore": "generator_path input output axes ground_truth tile overlap average dtype uncertainty check precision "
-    "overwrite",
+    "restore": f"generator_path input output {PART} ground_truth tile overlap average dtype uncertainty check "
+    "precision overwrite skip_existing verbose",
     "evaluate": "x y metric promote",
     "calibrate": "generator_path input ground_truth output uncertainty limit",
     "export": "generator_path format output",
@@ -42,7 +43,7 @@ ALWAYS = {
     "data/simulate": "output kind n n_test size photons seed",
     "data/prepare_care": "output tasks input n_images n_test",
     "data/prepare_micrographs": "output input overwrite",
-    "data/prepare_folders": "x_dir y_dir unpaired test_files more_x more_y name output patch axes keep_empty",
+    "data/prepare_folders": f"x_dir y_dir unpaired test_files more_x more_y name output patch {PART} keep_empty",
     "animations/make_animations": "output",
     "illustrations/make_illustrations": "output",
 }
@@ -76,6 +77,7 @@ IN_VAIN = [
     ("restore", "--task=A", "--generator_path={tuned} --average=8", "--generator_path={tuned} --check"),
     ("restore", "--seed=0", "--generator_path={tuned}", "--generator_path={cin} --task=A"),
     ("restore", "--scheduler=tcp://here:8786", "--generator_path={tuned}", "--generator_path={tuned} --input=v.zarr"),
+    ("restore", "--recursive", "--generator_path={tuned}", "--generator_path={tuned} --input={folder}"),
     ("restore", "--calibration=c.json", "--generator_path={tuned}", "--generator_path={tuned} --uncertainty=2"),
     ("restore", "--cin_generator_path={cin}", "--generator_path={tuned}", "--generator_path={tuned} --check"),
     ("evaluate", "--task=A", "{folder}/tuned", "{folder}/paper"),

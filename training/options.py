@@ -13,6 +13,7 @@ from methods import BASELINES
 from methods.baseline import Baseline
 from recipes import RECIPES
 from recipes.recipe import Recipe
+from restoring.reading import is_volume
 
 if TYPE_CHECKING:
     from restoring.generator_file import Metadata
@@ -103,7 +104,8 @@ IDLE = {
     "restore": (
         Idle("task", _restores_alike, "this generator restores all tasks alike"),
         Idle("seed", lambda args, metadata: not metadata.noise_channels, "this generator draws no noise"),
-        Idle("scheduler", lambda args, metadata: args.input.suffix != ".zarr", "it is for OME-Zarr volumes"),
+        Idle("scheduler", lambda args, metadata: not is_volume(args.input), "it is for OME-Zarr volumes"),
+        Idle("recursive", lambda args, metadata: not args.input.is_dir(), "--input is a file"),
         Idle("calibration", lambda args, metadata: not args.uncertainty, "it belongs to --uncertainty=N"),
         Idle("cin_generator_path", lambda args, metadata: not args.check, "it belongs to --check"),
     ),
