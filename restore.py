@@ -20,8 +20,13 @@ from pathlib import Path
 
 from common.command_line import OneLineParser, integer
 from common.errors import InputError, run_script
-    add("--generator_path", type=Path, help="generator.h5 of a training (default: the shipped one, of any defect)")
-    add("--input", type=Path, required=True, help="an image file, or a folder of them; or OME-Zarr")
+from data_utils import SCRIPT_DIR
+from restoring.generator_file import SHIPPED, Metadata, read_metadata
+from restoring.image_files import note_skipped
+from restoring.options import RestoreOptions, add_part_flags, part_of
+from restoring.outputs import check_outputs, not_yet_restored, plan_jobs
+from restoring.reading import is_volume
+from restoring.restore_files import check_maps, restore_all
 from training.options import tell_idle
 
 FOR_FILES = (
@@ -35,13 +40,8 @@ def make_parser() -> OneLineParser:
     """The script's arguments."""
     parser = OneLineParser(__doc__)
     add = parser.add_argument
-<<<<<<< HEAD
     add("--generator_path", type=Path, help="generator.h5 of a training (default: the shipped one, of any defect)")
-    add("--input", type=Path, required=True, help="a .npy, TIFF or PNG file, or a folder of them; or OME-Zarr")
-=======
-    add("--generator_path", type=Path, required=True, help="generator.h5 of a training")
     add("--input", type=Path, required=True, help="an image file, or a folder of them; or OME-Zarr")
->>>>>>> wt-e
     add("--output", type=Path, required=True, help="file to write, or folder where --input is one")
     add_part_flags(add)
     add("--task", help="the defect type; needed by recipe paper and by CIN-GAN's generators")

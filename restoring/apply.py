@@ -53,6 +53,18 @@ class Applier:
         network = in_precision(network, precision)
         return cls(lambda inputs, training: network.predict_on_batch(inputs), metadata, seed, network)
 
+    def count_beyond(self, image: np.ndarray, task: str | None) -> int:
+        """Pixels of an (H, W) image in raw units that are too bright or dark for the network to look at.
+
+        A tuned generator limits what it looks at (`models.tuned_generator`), and passes on the rest as it is.
+        """
+        import models
+
+        if not any(getattr(layer, "max_value", None) for layer in self.network.layers):
+            return 0
+        seen = self.metadata.normalization.x_scale(task, image).normalize(image)
+        return int(np.sum((seen < models.LOWEST_SEEN) | (seen > models.HIGHEST_SEEN)))
+
     def with_dropout(self) -> Applier | None:
         """The same loaded generator with its dropout on; None where it has none."""
         network = self.network

@@ -141,6 +141,12 @@ class Restorer:
                     planes[index] = self.uncertain.restore(np.asarray(plane, np.float32), index)
                 else:
                     planes[index] = self.apply(plane, how.task, index, how.tile, how.overlap, how.average)
+        beyond = sum(self.apply.count_beyond(np.asarray(plane, np.float32), how.task) for plane in source.planes)
+        if beyond:
+            print(
+                f"note: {source.path}: {beyond} pixels are far brighter or darker than the image (hot pixels? beads?); "
+                "what is beyond twice its brightness range is kept as it is"
+            )
         if not np.isfinite(planes).all():
             raise InputError(f"{source.path}: the generator's output is not finite; is {how.generator} damaged?")
         values, clipped = to_dtype(planes, how.dtype)
