@@ -1,4 +1,4 @@
-"""How well recipe `tuned` restores: headline, shipped, seeds, folds, pairs, unpaired, ablation, length, precision, noise.
+"""How well recipe `tuned` restores, from ten pairs and other numbers, unpaired, from the shipped start, and why.
 
     python -m benchmarks quality --part=headline --data_dir=REAL --dir=OUT     ten pairs, three seeds, nothing else
     python -m benchmarks quality --part=seeds --data_dir=REAL --dir=OUT        and CARE, CIN-GAN's pairs, no pairs

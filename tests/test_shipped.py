@@ -5,6 +5,7 @@ import hashlib
 import numpy as np
 import pytest
 
+import models
 import restore
 from benchmarks.outliers import SHAPES, measure
 from common.metrics import mean_scores
@@ -58,3 +59,11 @@ def test_noise_without_a_signal_stays_without_structure(apply):
     x = 100 + 10 * np.random.default_rng(2).standard_normal((256, 256))
     restored = apply(x.astype(np.float32), None)
     assert restored.std() < 0.2 * x.std() and abs(restored.mean() - x.mean()) < 0.1 * x.std()
+
+
+def test_pixels_beyond_what_the_network_looks_at_are_counted(apply):
+    x = np.random.default_rng(3).random((64, 64), np.float32)
+    assert apply.count_beyond(x, None) == 0
+    x[3, 4], x[5, 6:9], x[7, 8] = 60, 2.9, -1.5
+    assert apply.count_beyond(x, None) == 5
+    assert Applier(None, apply.metadata, 0, models.paper_generator()).count_beyond(x, None) == 0
