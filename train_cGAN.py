@@ -13,6 +13,7 @@ restore.py.
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
 
 from common import command_line
@@ -20,8 +21,9 @@ from common.errors import InputError, run_script
 from data_utils import Task
 from methods.batches import PairBatches, Sampling
 from recipes import RECIPES
-from recipes.recipe import CganPart, Recipe
+from recipes.recipe import Recipe
 from restoring.generator_file import Metadata, read_metadata
+from restoring.normalization import Normalization
 from training import options
 from training import run as launch
 
@@ -56,7 +58,7 @@ def main(args: argparse.Namespace, recipe: Recipe | None = None) -> int:
 
     variety = part.augmentation.mirror, part.augmentation.intensity, part.augmentation.mixup_after
     sampling = Sampling(args.batch_size, patch, args.seed, args.no_rotate, *variety)
-    batches = make_batches(args, part, tasks, sampling)
+    batches = make_batches(args, launch.choose_fit(args, run, part.normalizing), tasks, sampling)
     with strategy.scope():
         features = launch.load_features(args.vgg_weights) if part.needs_vgg else None
         gan = part.build(args.seed, args.num_iters, features)
@@ -65,15 +67,17 @@ def main(args: argparse.Namespace, recipe: Recipe | None = None) -> int:
     return training.run(batches, given)
 
 
-def make_batches(args: argparse.Namespace, part: CganPart, tasks: list[Task], sampling: Sampling) -> PairBatches:
+def make_batches(
+    args: argparse.Namespace, fit: Callable[..., Normalization], tasks: list[Task], sampling: Sampling
+) -> PairBatches:
     """Batches of real pairs and, with --cin_augment, of CIN-GAN's, each normalised as it needs."""
     if not args.cin_augment:
-        return PairBatches(tasks, part.normalizing.fit(tasks), sampling)
+        return PairBatches(tasks, launch.fit_to_pairs(fit, tasks), sampling)
     from training.generated_pairs import generate_pairs
 
     generated, scales = generate_pairs(args.cin_generator_path, tasks, args.seed, sampling.patch)
-    of_generated = part.normalizing.fit(tasks, generated)
-    normalization = of_generated if args.alpha == 1.0 else part.normalizing.fit(tasks)
+    of_generated = fit(tasks, generated)
+    normalization = of_generated if args.alpha == 1.0 else launch.fit_to_pairs(fit, tasks)
     return PairBatches(tasks, normalization, sampling, generated, args.alpha, of_generated, scales)
 
 

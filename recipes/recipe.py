@@ -80,10 +80,13 @@ class Normalizing:
     Args:
         fit: the function of restoring/normalization.py that fits it to the training images.
         kind: of what it fits: "fixed" scales for each task, or "percentile" of each image.
+        fit_before_version_3: what runs go on with whose checkpoints are of an earlier version
+            (`training.run.STATE_VERSION`); None for `fit`.
     """
 
     fit: Callable[..., Normalization]
     kind: str
+    fit_before_version_3: Callable[..., Normalization] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

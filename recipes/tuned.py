@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from recipes.recipe import Adam, Augmentation, CganPart, CinPart, Normalizing, Recipe, Term
-from restoring.normalization import fit_gains, fit_unpaired_gains
+from restoring.normalization import fit_gains, fit_task_gains, fit_unpaired_gains
 
 if TYPE_CHECKING:
     import keras
@@ -51,7 +51,7 @@ TUNED = Recipe(
         ),
         adam=Adam(1e-3),  # constant: 0.1 dB above a rate that falls along a cosine, by folds of the training rows
         average_decay=0.995,  # 0.23 dB on `Axial`; 0.99 to 0.999 are alike
-        normalizing=Normalizing(fit_gains, "percentile"),
+        normalizing=Normalizing(fit_gains, "percentile", fit_task_gains),
         # Flips are worth 0.11 dB where nothing is turned. Varied intensities and mixup keep long trainings from
         # overfitting; mixup begins where it starts to matter, and is worth 0.17 dB from three pairs.
         augmentation=Augmentation(turns="undirected", mirror=True, intensity=0.3, mixup_after=600),

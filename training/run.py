@@ -18,8 +18,9 @@ from common.files import json_values, written_whole
 from data_utils import Task
 from methods.baseline import Baseline
 from methods.batches import patch_shape
-from recipes.recipe import Recipe
+from recipes.recipe import Normalizing, Recipe
 from restoring.generator_file import save_generator, save_keras
+from restoring.normalization import Normalization
 from training import cluster
 from training.direction import measure
 from training.options import tell_idle
@@ -43,8 +44,8 @@ FIXED_BY_RESUME = (
     "n_critic cin_augment alpha"
 ).split()
 # Of the state in a checkpoint. Those without a version know a task's data by its first x alone, and CIN-GAN's generator
-# by its path.
-STATE_VERSION = 2
+# by its path. Version 2 has one gain for each task, whether or not its pairs agree.
+STATE_VERSION = 3
 
 
 def load_tasks(args: argparse.Namespace) -> list[Task]:
@@ -121,6 +122,29 @@ def open_run(args: argparse.Namespace, name: str) -> RunFolder:
 def is_of_earlier_version(run: RunFolder) -> bool:
     """Whether a run was begun before the state in a checkpoint had a version."""
     return "version" not in (run.read_state() or {"version"})
+
+
+def begun_before_version_3(args: argparse.Namespace, run: RunFolder) -> bool:
+    """Whether this resumes a run whose checkpoints are older than version 3."""
+    state = run.read_state() if args.resume else {}
+    return bool(state) and state.get("version", 1) < 3
+
+
+def choose_fit(args: argparse.Namespace, run: RunFolder, normalizing: Normalizing) -> Callable[..., Normalization]:
+    """What fits the normalisation: the recipe's, or the one that a resumed run of an earlier version began with."""
+    earlier = normalizing.fit_before_version_3
+    return earlier if earlier and begun_before_version_3(args, run) else normalizing.fit
+
+
+def fit_to_pairs(fit: Callable[..., Normalization], tasks: list[Task]) -> Normalization:
+    """The normalisation of the real pairs; prints a note for each task whose pairs differ in gain and offset."""
+    normalization = fit(tasks)
+    for name, (low, high) in getattr(normalization, "own_gains", {}).items():
+        print(
+            f"note: {name}: gain and offset differ from pair to pair (y has {1 / high:.2g} to {1 / low:.2g} times the "
+            "contrast of x): each pair is scaled by its own"
+        )
+    return normalization
 
 
 def choose_patch(tasks: list[Task], largest: int | None, recipe: Recipe | Baseline) -> tuple[int, int]:
@@ -285,6 +309,8 @@ class Training:
                     "never turned, and only the first x of each task and the path of CIN-GAN's generator are compared"
                 )
                 self.state = earlier_state(self.args, self.evaluator.tasks, self.state)
+            elif begun_before_version_3(self.args, self.folder):
+                self.state["version"] = self.folder.read_state()["version"]
             self._load()
         elif self.args.on_divergence == "rollback" and self.chief:
             self.folder.save_checkpoint(0, self.gan.variables(), self.state)
