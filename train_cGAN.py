@@ -85,12 +85,13 @@ def make_batches(
         rehearsed = start.rehearsed(sampling.seed)
         sampling = sampling._replace(no_rotate=[*sampling.no_rotate, SIMULATED])
     if not options.cin_augment:
-        return PairBatches(tasks, part.normalizing.fit(tasks), sampling, rehearsed=rehearsed)
+        return PairBatches(tasks, launch.fit_to_pairs(part.normalizing.fit, tasks), sampling, rehearsed=rehearsed)
     from training.generated_pairs import generate_pairs
 
     generated, scales = generate_pairs(options.cin_generator_path, tasks, sampling.seed, sampling.patch)
     of_generated = part.normalizing.fit(tasks, generated)
-    normalization = of_generated if options.alpha == 1.0 else part.normalizing.fit(tasks)
+    alone = options.alpha == 1.0
+    normalization = of_generated if alone else launch.fit_to_pairs(part.normalizing.fit, tasks)
     return PairBatches(tasks, normalization, sampling, generated, options.alpha, of_generated, scales, rehearsed)
 
 

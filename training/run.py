@@ -18,6 +18,7 @@ from methods.baseline import Baseline
 from methods.batches import patch_shape
 from recipes.recipe import Recipe
 from restoring.generator_file import save_generator, save_keras
+from restoring.normalization import Normalization
 from training import cluster
 from training.direction import measure
 from training.options import DataOptions, RunOptions, TrainingOptions, in_vain, tell_idle
@@ -115,6 +116,17 @@ def version_of(run: RunFolder) -> int:
     """Version of the state in a run's checkpoints: 1 where it has none, STATE_VERSION where there is no checkpoint."""
     state = run.read_state()
     return state.get("version", 1) if state else STATE_VERSION
+
+
+def fit_to_pairs(fit: Callable[..., Normalization], tasks: list[Task]) -> Normalization:
+    """The normalisation of the real pairs; prints a note for each task whose pairs differ in gain and offset."""
+    normalization = fit(tasks)
+    for name, (low, high) in getattr(normalization, "own_gains", {}).items():
+        print(
+            f"note: {name}: gain and offset differ from pair to pair (y has {1 / high:.2g} to {1 / low:.2g} times the "
+            "contrast of x): each pair is scaled by its own"
+        )
+    return normalization
 
 
 def choose_patch(tasks: list[Task], largest: int | None, recipe: Recipe | Baseline) -> tuple[int, int]:
