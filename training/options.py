@@ -165,7 +165,7 @@ class RecipeOptions(TrainingOptions):
     recipe: str = flag(
         "paper",
         "; ".join(f"{name}: {recipe.summary}" for name, recipe in RECIPES.items()),
-        choices=list(RECIPES),
+        choices=RECIPES,
         fixed=True,
     )
 
@@ -213,7 +213,7 @@ class BaselineOptions(TrainingOptions):
 
     command, methods = "train_baseline", BASELINES
 
-    method: str = flag(None, "the method to train", choices=list(BASELINES), required=True, fixed=True)
+    method: str = flag(None, "the method to train", choices=BASELINES, required=True, fixed=True)
     augment: bool = flag(
         False,
         f"{named_with(BASELINES, 'augments')}: our random crops, flips, turns and averaged weights",
