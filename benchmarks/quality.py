@@ -98,7 +98,6 @@ PARTS = {
         Cell("shipped, untrained", (), (), limit=0),
         *[fine_tuned(limit=limit, seed=seed) for seed in SEEDS for limit in (10, 3, 1)],
         *[fine_tuned_unpaired(seed=seed) for seed in SEEDS],
-        *[fine_tuned(limit=limit) for limit in (30, -1)],
     ],
     "headline": [tuned(seed=seed) for seed in SEEDS],
     "seeds": [row(seed=seed) for row in (tuned, with_cin, no_pairs, care) for seed in SEEDS],

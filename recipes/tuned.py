@@ -55,7 +55,8 @@ _CGAN = CganPart(
     augmentation=Augmentation(turns="undirected", mirror=True, intensity=0.3, mixup_after=600),
     patch=64,
     gflop=7.7,
-    fine_tuning=FineTuning(rate=1e-3, rehearsal=0.25),
+    # By ten training rows of both collections, scored on others: 0.06 dB above a rate of 1e-3 after 600 iterations.
+    fine_tuning=FineTuning(rate=3e-4, rehearsal=0.25),
 )
 
 # Runs begun before there was --init_from looked at images without limits, and had one gain for each task.

@@ -28,11 +28,11 @@ def test_the_file_is_that_of_its_card():
     assert (metadata.recipe, metadata.needs_task, metadata.no_rotate) == ("any_defect", False, metadata.tasks)
 
 
-@pytest.mark.parametrize("task", ["Layers", "Nuclei", "Tubules"])
-def test_the_shipped_sample_gains_three_decibels_without_any_training(apply, task):
+@pytest.mark.parametrize("task, decibels", [("Layers", 2), ("Nuclei", 9), ("Tubules", 0.5)])
+def test_the_shipped_sample_gains_without_any_training(apply, task, decibels):
     x, y = (list(np.load(SCRIPT_DIR / f"data/{task}_{kind}_test.npy")) for kind in "XY")
     before = mean_scores([image.astype(np.float32) for image in x], y)["affine_psnr"]
-    assert mean_scores([apply(image, None) for image in x], y)["affine_psnr"] > before + 3
+    assert mean_scores([apply(image, None) for image in x], y)["affine_psnr"] > before + decibels
 
 
 def test_restoring_without_a_generator_says_which_one_it_takes(tmp_path, capsys):
@@ -44,14 +44,13 @@ def test_restoring_without_a_generator_says_which_one_it_takes(tmp_path, capsys)
     assert np.load(tmp_path / "r.npy").shape == x.shape
 
 
-@pytest.mark.parametrize("height", [5, 60_000])
 @pytest.mark.parametrize("shape", SHAPES)
-def test_an_outlier_changes_nothing_further_than_three_pixels_away_and_keeps_its_height(apply, shape, height):
+def test_what_an_outlier_changes_does_not_depend_on_its_height_and_its_height_stays(apply, shape):
     x = simulate_any(1, 0, 512, "noise", 50.0).x
-    _, _, far, peak = measure(apply, x, apply(x, None), SHAPES[shape], height)
-    assert far < 0.02
-    if height > 5 or shape == "bead, 10 x 10":
-        assert peak == pytest.approx(1, abs=0.05)
+    plain = apply(x, None)
+    low, high = (measure(apply, x, plain, SHAPES[shape], height) for height in (5, 60_000))
+    assert low[:2] == high[:2] and low[2] == pytest.approx(high[2], abs=0.01) and high[2] < 0.15
+    assert high[3] == pytest.approx(1, abs=0.001)
 
 
 def test_noise_without_a_signal_stays_without_structure(apply):
