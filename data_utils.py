@@ -76,7 +76,7 @@ class Images:
 
 
 class Task(NamedTuple):
-    """One defect type with its images, split so that no image is on two sides.
+    """One defect type with its images, split so that no image is on two sides (but for a set of one pair).
 
     `train_x[i]` and `train_y[i]` are a pair, as are `test_x[i]` and `test_y[i]`. `unpaired_x` and `unpaired_y` are
     the rows of the pairs and the odd (x) or even (y) rows of the unpaired pool: what unpaired training may draw from.
@@ -121,7 +121,8 @@ def load_tasks(
         data_dir: the folder; None for the default.
         names: which tasks in which order; None for all, by name.
         images_limit: real pairs per task; -1 for all that are not held for evaluation.
-        eval_limit: images held for evaluation where there are no test files; None for 100, or a fifth if fewer.
+        eval_limit: images held for evaluation where there are no test files; None for 100, or a fifth if fewer: of two
+            to four pairs one, of one pair none, which is then evaluated itself.
         unpaired_limit: odd (x) and even (y) rows after the pairs that unpaired training may see; -1 for all.
         seed: of the shuffle before the split.
 
@@ -211,18 +212,20 @@ def _check_same_shape(data_dir, name, x, y, suffix):
 def _split(data_dir, name, arrays, images_limit, eval_limit, unpaired_limit, seed):
     paths = {kind: data_dir / f"{name}_{kind}.npy" for kind in ("X", "Y")}
     tests, test_paths = _load_test_arrays(data_dir, name, arrays["X"].shape)
+    few = []
     if tests:
         train_rows, test_rows = np.arange(len(arrays["X"])), np.arange(len(tests["X"]))[: eval_limit or EVAL_LIMIT]
     else:
         tests, test_paths = arrays, paths
         train_rows, test_rows = _shuffle_split(paths["X"], len(arrays["X"]), eval_limit, seed)
+        few = _notices_of_few(name, len(arrays["X"]), eval_limit)
     pairs, pool, notices = _limit(name, train_rows, images_limit)
     count = len(pool) if unpaired_limit < 0 else unpaired_limit
     unpaired = {"X": np.concatenate([pairs, pool[1::2][:count]]), "Y": np.concatenate([pairs, pool[0::2][:count]])}
     images = [Images(arrays[kind], pairs, paths[kind]) for kind in "XY"]
     images += [Images(tests[kind], test_rows, test_paths[kind]) for kind in "XY"]
     images += [Images(arrays[kind], unpaired[kind], paths[kind]) for kind in "XY"]
-    return Task(name, *images), notices
+    return Task(name, *images), few + notices
 
 
 def _load_test_arrays(data_dir, name, shape):
@@ -243,15 +246,26 @@ def _load_test_arrays(data_dir, name, shape):
 
 
 def _shuffle_split(path, total, eval_limit, seed):
-    """Shuffled rows for training, and the last of them for evaluation."""
-    held = min(EVAL_LIMIT, total // 5) if eval_limit is None else eval_limit
-    if held < 1 or held >= total:
-        raise InputError(
-            f"{path} has {total} images, which cannot be split into training images and "
-            f"{held if eval_limit else 'at least one'} for evaluation; add images or test files, or lower --eval_limit"
-        )
+    """Shuffled rows for training, and the last of them for evaluation; a single pair is both."""
+    held = min(EVAL_LIMIT, max(total // 5, 1)) if eval_limit is None else eval_limit
     rows = np.random.default_rng([seed, total]).permutation(total)
+    if total == 1 and eval_limit is None:
+        return rows, rows
+    if held >= total:
+        raise InputError(
+            f"{path} has {total} images, which cannot be split into training images and {held} for evaluation; "
+            "leave out --eval_limit, or add images or test files"
+        )
     return rows[: total - held], rows[total - held :]
+
+
+def _notices_of_few(name, total, eval_limit):
+    """What a set too small for a fifth of it does instead."""
+    if eval_limit is not None or total > 4:
+        return []
+    if total == 1:
+        return [f"{name}: its only pair trains, and its scores are of that pair: they say nothing about other images"]
+    return [f"{name}: {total} pairs and no test files; {total - 1} train, and the scores are of one image alone"]
 
 
 def _limit(name, rows, images_limit):

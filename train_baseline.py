@@ -38,8 +38,7 @@ def main(args: Arguments, baseline: Baseline | None = None) -> int:
     check(options, baseline)
     tell_idle(options.command, options)
     tasks = launch.load_tasks(options.data, options.run.seed)
-    if not baseline.unpaired:
-        launch.tell_of_unlike_pairs(tasks)
+    launch.look_at_images(tasks, paired=not baseline.unpaired)
     runs = [RunFolder(options.run.dir / baseline.folder / task.name, options.run.keep_checkpoints) for task in tasks]
     resumes, overwrites = plan_starts(options.run, runs)
     length = options.length

@@ -39,8 +39,7 @@ def main(args: Arguments, recipe: Recipe | None = None) -> int:
     run = launch.open_run(options.run, "Microscopy_cGAN_results" + ("_CIN_augm" if options.cin_augment else ""))
     part, start = choose_start(options, recipe.cgan, run)
     tasks = launch.load_tasks(options.data, options.run.seed)
-    if not (options.cin_augment and options.alpha == 1.0):
-        launch.tell_of_unlike_pairs(tasks)
+    launch.look_at_images(tasks, paired=not (options.cin_augment and options.alpha == 1.0))
     names = [task.name for task in tasks]
     check_cin_generator(options, names)
     no_rotate = launch.choose_no_rotate(options, run, tasks, options.cin_augment, part.augmentation.turns)

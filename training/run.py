@@ -22,7 +22,7 @@ from restoring.normalization import Normalization
 from training import cluster
 from training.direction import measure
 from training.options import DataOptions, RunOptions, TrainingOptions, in_vain, tell_idle
-from training.pair_check import notice_of
+from training.pair_check import notices_of
 from training.report import cgan_command, restore_command, write_report
 from training.run_folder import RunFolder
 
@@ -98,10 +98,11 @@ def find_no_rotate(data: DataOptions, tasks: list[Task], unpaired: bool, turns: 
     return never
 
 
-def tell_of_unlike_pairs(tasks: list[Task]) -> None:
-    """Print a note for each task whose training pairs hold an x and a y that seem to show different fields."""
-    for notice in filter(None, map(notice_of, tasks)):
-        print(f"note: {notice}")
+def look_at_images(tasks: list[Task], paired: bool = True) -> None:
+    """Print a note on each thing that seems wrong with the tasks' images; `paired` as for `notices_of`."""
+    for task in tasks:
+        for notice in notices_of(task, paired):
+            print(f"note: {notice}")
 
 
 def open_run(options: RunOptions, name: str) -> RunFolder:
