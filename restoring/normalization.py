@@ -5,6 +5,7 @@ Every normalisation is affine, `(raw - offset) / span`; what differs is where of
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -19,6 +20,7 @@ LOW_PERCENTILE, HIGH_PERCENTILE = 2.0, 99.8
 # `fit_each`'s misfit, beyond which every pair goes by its own gain: 0.003 to 0.014 where pairs share one gain (eight
 # tasks, blur among their defects), 0.17 where every image was stretched by itself (`Noise2`).
 LARGEST_MISFIT = 0.05
+SAMPLED = 2**24  # pixels that the percentiles of a large image or stack are taken from at most
 BLOCK = 8  # pixels; block means are nearly free of noise and of the microscope's blur
 
 
@@ -82,6 +84,12 @@ def percentile_scale(image: np.ndarray) -> Scale:
     # A nearly empty image may have equal percentiles; its full range, or 1, keeps the division meaningful.
     span = high - low or float(np.max(image)) - low or 1.0
     return Scale(float(low), float(span))
+
+
+def stack_scale(planes: np.ndarray) -> Scale:
+    """As `percentile_scale`, of all (N, H, W) planes together, from a regular grid of pixels where there are many."""
+    step = math.ceil(math.sqrt(max(planes.size / SAMPLED, 1)))
+    return percentile_scale(planes[..., ::step, ::step])
 
 
 class PercentileNormalization:

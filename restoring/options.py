@@ -65,6 +65,14 @@ def add_part_flags(add: Callable) -> None:
     add("--max_gb", type=positive, help="GB an image may unpack to (default: an eighth of this machine's memory)")
 
 
+def spacing(text: str) -> tuple[float, float, float]:
+    """Micrometres between planes, rows and columns, as Z,Y,X."""
+    sizes = text.split(",")
+    if len(sizes) != 3:
+        raise argparse.ArgumentTypeError(f"expected three numbers of micrometres as Z,Y,X, received {text!r}")
+    return tuple(positive(size, " of micrometres") for size in sizes)
+
+
 def part_of(args: argparse.Namespace) -> Part:
     """What of each file is read, from parsed arguments."""
     return Part(args.scene, args.channel, args.time, args.z, args.max_gb)

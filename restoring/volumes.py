@@ -27,7 +27,7 @@ from data_utils import SCRIPT_DIR
 from restoring.apply import Applier
 from restoring.generator_file import Metadata
 from restoring.image_files import SUFFIXES, to_dtype
-from restoring.normalization import Scale
+from restoring.normalization import SAMPLED, Scale
 from restoring.options import RestoreOptions
 from restoring.reading import WHOLE, Part
 
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     import zarr
 
 BLOCK = 1024  # pixels: side of what a worker restores at once
-SAMPLED = 2**24  # pixels of a plane that its percentiles are taken from at most, on a regular grid
 # Codecs that turn bytes into bytes or numbers. Others, pickle among them, could run code.
 CODECS = frozenset(
     "bytes transpose blosc gzip zstd zlib lz4 bz2 lzma shuffle delta crc32c sharding_indexed bitround "
