@@ -86,10 +86,10 @@ def percentile_scale(image: np.ndarray) -> Scale:
     return Scale(float(low), float(span))
 
 
-def stack_scale(planes: np.ndarray) -> Scale:
-    """As `percentile_scale`, of all (N, H, W) planes together, from a regular grid of pixels where there are many."""
+def stack_scale(planes: np.ndarray, chosen: np.ndarray | slice = slice(None)) -> Scale:
+    """As `percentile_scale`, of the chosen of (N, H, W) planes together; where they are many, from a regular grid."""
     step = math.ceil(math.sqrt(max(planes.size / SAMPLED, 1)))
-    return percentile_scale(planes[..., ::step, ::step])
+    return percentile_scale(planes[:, ::step, ::step][chosen])
 
 
 class PercentileNormalization:

@@ -25,6 +25,8 @@ class RestoreOptions:
         dtype: of the result: "float32", "uint8" or "uint16".
         precision, seed: as for `apply.Applier.load`.
         verbose: whether a line is printed for every plane of a stack.
+        normalize: "stack" where the planes of a stack share their percentiles, "plane" where each has its own; None: by
+            the axes, a stack where there is a Z or T.
         uncertainty: passes of which a map of the uncertainty is made, or None.
         calibration: what calibrate.py wrote, or None.
         check: whether a map is made of where the input contradicts the restored image.
@@ -40,6 +42,7 @@ class RestoreOptions:
     precision: str = "float32"
     seed: int = 0
     verbose: bool = False
+    normalize: str | None = None
     uncertainty: int | None = None
     calibration: Path | None = None
     check: bool = False

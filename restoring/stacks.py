@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from common.errors import InputError
 from restoring.image_files import ImageFile
-from restoring.normalization import block_means
+from restoring.normalization import Scale, block_means, stack_scale
 from restoring.reading import MICRONS, ome_details
 
 UNITS = {**MICRONS, "um": 1.0, "micron": 1.0, "microns": 1.0, "μm": 1.0, "\\u00b5m": 1.0, "cm": 1e4}
@@ -131,6 +132,28 @@ def with_stacks(image: ImageFile, stacks: np.ndarray, voxels: Voxels) -> ImageFi
     shape = tuple(stacks.shape[1] if axis == "Z" else n for axis, n in zip(image.axes, image.shape, strict=True))
     planes = planes.reshape(-1, *planes.shape[-2:])
     return image._replace(planes=planes, shape=shape, metadata=_isotropic(image, voxels))
+
+
+def normalized_as_stack(axes: str, normalize: str | None) -> bool:
+    """Whether the planes of an image share their percentiles; `normalize`: "plane", "stack" or, by the axes, None."""
+    return normalize == "stack" or (normalize is None and bool({"Z", "T"} & set(axes)))
+
+
+def wholes_of(image: ImageFile, normalize: str | None) -> Sequence[np.ndarray | Scale]:
+    """For each plane, what its scale is taken from: the plane, or where planes share one, the Scale of its channel."""
+    if not normalized_as_stack(image.axes, normalize):
+        return image.planes
+    channels = channels_of(image)
+    scales = [stack_scale(image.planes, channels == number) for number in range(channels.max() + 1)]
+    return [scales[number] for number in channels]
+
+
+def channels_of(image: ImageFile, but: str = "") -> np.ndarray:
+    """The number of each plane's channel, (N,); of each stack's with but="Z"."""
+    others = [(axis, size) for axis, size in _other_axes(image) if axis not in but]
+    numbers = np.indices([size for _, size in others])
+    axes = [axis for axis, _ in others]
+    return numbers[axes.index("C")].ravel() if "C" in axes else np.zeros(numbers[0].size if axes else 1, int)
 
 
 def _other_axes(image):

@@ -80,6 +80,7 @@ IN_VAIN = [
     ("restore", "--scheduler=tcp://here:8786", "--generator_path={tuned}", "--generator_path={tuned} --input=v.zarr"),
     ("restore", "--recursive", "--generator_path={tuned}", "--generator_path={tuned} --input={folder}"),
     ("restore", "--calibration=c.json", "--generator_path={tuned}", "--generator_path={tuned} --uncertainty=2"),
+    ("restore", "--normalize=stack", "--generator_path={paper} --task=A", "--generator_path={tuned}"),
     ("restore", "--cin_generator_path={cin}", "--generator_path={tuned}", "--generator_path={tuned} --check"),
     ("evaluate", "--task=A", "{folder}/tuned", "{folder}/paper"),
     ("calibrate", "--task=A", "--generator_path={tuned}", "--generator_path={directed}"),
