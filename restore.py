@@ -7,9 +7,9 @@
     python restore.py --generator_path=... --input=VOLUME.zarr --output=RESTORED.zarr [--scheduler=tcp://HOST:8786]
     python restore.py --generator_path=CIN-GAN_results/generator.h5 --task=Nuclei --input=CLEAN.npy --output=X.npy
 
-.npy, TIFF, PNG and the files of microscopes (docs/restoring.md) of any size, single images or stacks (each plane is an
-image of its own); shape, axes, channels and pixel size are kept. Axes come from the file's metadata or its shape and
-are printed; --axes=ZYX corrects them. OME-Zarr volumes are restored block by block, whatever their size
+.npy, TIFF, PNG and the files of microscopes (docs/restoring.md) of any size, single images or stacks (plane by plane,
+normalised as a whole); shape, axes, channels and pixel size are kept. Axes come from the file's metadata or its shape
+and are printed; --axes=ZYX corrects them. OME-Zarr volumes are restored block by block, whatever their size
 (volumes.py). The result is float32 in the units of the input (recipe paper: of the task's y; CIN-GAN: of its x).
 """
 
@@ -48,6 +48,8 @@ def make_parser() -> OneLineParser:
     add("--ground_truth", type=Path, help="file or folder of the clean images: prints PSNR and SSIM")
     add("--tile", type=integer(64), default=512, help="larger images are restored in tiles of this side (512)")
     add("--overlap", type=integer(0), help="pixels that tiles share, blended (default: 64, half a tile at most)")
+    help_text = "what shares its percentiles (default: a stack where there is a Z or T axis, else each plane by itself)"
+    add("--normalize", choices=["plane", "stack"], help=help_text)
     add("--average", type=int, choices=[1, 8], default=1, help="8: mean over flips and turns; slower, often better")
     add("--dtype", choices=DTYPES, default="float32", help="of the result; clipped pixels are counted and printed")
     add("--uncertainty", type=integer(2), metavar="N", help="also write OUTPUT_uncertainty: how far pixels may be off")
@@ -101,6 +103,7 @@ def make_options(args: argparse.Namespace, metadata: Metadata) -> RestoreOptions
         precision=args.precision,
         seed=args.seed,
         verbose=args.verbose,
+        normalize=args.normalize,
         uncertainty=args.uncertainty,
         calibration=args.calibration,
         check=args.check,

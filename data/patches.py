@@ -1,4 +1,8 @@
-"""Images cut into patches of one size."""
+"""Images cut into patches of one size, and which of them show something."""
+
+import numpy as np
+
+BACKGROUND = 0.1  # of the set's range
 
 
 def cut(image, patch):
@@ -8,3 +12,9 @@ def cut(image, patch):
     inner = image[starts[0] : starts[0] + counts[0] * patch, starts[1] : starts[1] + counts[1] * patch]
     grid = inner.reshape(counts[0], patch, counts[1], patch).swapaxes(1, 2)
     return grid.reshape(-1, patch, patch)
+
+
+def not_empty(patches, ends=None):
+    """Which of (N, patch, patch) show more than background, (N,) bool; `ends` of the range: the set's, unless given."""
+    low, high = np.percentile(patches, [2, 99.8]) if ends is None else ends
+    return np.percentile(patches, 99.8, axis=(1, 2)) - low >= BACKGROUND * (high - low)

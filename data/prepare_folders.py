@@ -24,11 +24,9 @@ import numpy as np
 from common.command_line import OneLineParser, integer
 from common.errors import InputError, run_script
 from common.files import written_whole
-from data.patches import cut
+from data.patches import cut, not_empty
 from restoring.image_files import find_images, image_name, note_skipped, read_image
 from restoring.options import add_part_flags, part_of
-
-BACKGROUND = 0.1  # of the set's range
 
 
 def make_parser():
@@ -104,12 +102,6 @@ def cut_alone(folder, args):
             raise InputError(f"{file.path}: {height} x {width} pixels are less than --patch={patch}")
         parts += [cut(plane, patch) for plane in file.planes]
     return np.concatenate(parts)
-
-
-def not_empty(y):
-    """Which patches show more than background, (N,) bool."""
-    low, high = np.percentile(y, [2, 99.8])
-    return np.percentile(y, 99.8, axis=(1, 2)) - low >= BACKGROUND * (high - low)
 
 
 def make_pairs(files, args):

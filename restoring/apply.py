@@ -53,7 +53,7 @@ class Applier:
         network = in_precision(network, precision)
         return cls(lambda inputs, training: network.predict_on_batch(inputs), metadata, seed, network)
 
-    def count_beyond(self, image: np.ndarray, task: str | None) -> int:
+    def count_beyond(self, image: np.ndarray, scale: Scale) -> int:
         """Pixels of an (H, W) image in raw units that are too bright or dark for the network to look at.
 
         A tuned generator limits what it looks at (`models.tuned_generator`), and passes on the rest as it is.
@@ -62,8 +62,7 @@ class Applier:
         limit = next((i for i, layer in enumerate(layers) if getattr(layer, "max_value", None)), None)
         if limit is None:
             return 0
-        lowest = -layers[limit - 1].offset
-        seen = self.metadata.normalization.x_scale(task, image).normalize(image)
+        lowest, seen = -layers[limit - 1].offset, scale.normalize(image)
         return int(np.sum((seen < lowest) | (seen > lowest + layers[limit].max_value)))
 
     def with_dropout(self) -> Applier | None:
@@ -97,8 +96,8 @@ class Applier:
         """
         return self.with_scales(image, self.scales(image, task), task, draw, tile, overlap, average)
 
-    def scales(self, image: np.ndarray, task: str | None) -> tuple[Scale, Scale]:
-        """(Scale of what goes in, Scale of what comes out) of a whole raw image."""
+    def scales(self, image: np.ndarray | Scale, task: str | None) -> tuple[Scale, Scale]:
+        """(Scale of what goes in, Scale of what comes out) of a whole raw image, or by percentiles taken before."""
         scales = self.metadata.normalization
         if self.makes_defects:
             return scales.y_scale(task, image), scales.x_scale(task, image)

@@ -258,7 +258,7 @@ def _write(path, source, array):
 def _tiff_options(source, dtype):
     """Keywords of tifffile.imwrite that keep a source's metadata."""
     options, axes = dict(source.metadata), source.axes
-    if source.path.suffix.lower() in (".npy", ".png"):
+    if source.path.suffix.lower() in (".npy", ".png") and not source.metadata:
         # Axes that were guessed are not written down as if they were known.
         options = {"metadata": {"axes": axes} if source.axes_from == "as given" else None}
     elif options.get("metadata") is not None:

@@ -5,6 +5,7 @@ Every normalisation is affine, `(raw - offset) / span`; what differs is where of
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from data_utils import Task
 
 LOW_PERCENTILE, HIGH_PERCENTILE = 2.0, 99.8
+SAMPLED = 2**24  # pixels that the percentiles of a large image or stack are taken from at most
 BLOCK = 8  # pixels; block means are nearly free of noise and of the microscope's blur
 # Pairs share a gain and offset unless these misplace more than a fifth of them by over a twentieth of y's span: that is
 # how far well-restored images are off (26 dB). None to 5 % of the pairs of eight tasks are, 90 % of `Noise2`.
@@ -89,6 +91,12 @@ def percentile_scale(image: np.ndarray) -> Scale:
     return Scale(float(low), float(span))
 
 
+def stack_scale(planes: np.ndarray, chosen: np.ndarray | slice = slice(None)) -> Scale:
+    """As `percentile_scale`, of the chosen of (N, H, W) planes together; where they are many, from a regular grid."""
+    step = math.ceil(math.sqrt(max(planes.size / SAMPLED, 1)))
+    return percentile_scale(planes[:, ::step, ::step][chosen])
+
+
 class PercentileNormalization:
     """Each image by its own 2 and 99.8 percentiles; y by the numbers of its x after gain and offset (recipe `tuned`).
 
@@ -110,9 +118,9 @@ class PercentileNormalization:
         """Names of the tasks that it knows."""
         return self.gains.keys()
 
-    def x_scale(self, task: str | None, image: np.ndarray) -> Scale:
-        """Scale of a defective image, from its own percentiles; the task does not matter."""
-        return percentile_scale(image)
+    def x_scale(self, task: str | None, image: np.ndarray | Scale) -> Scale:
+        """Scale of a defective image, from its own percentiles or taken before; the task does not matter."""
+        return image if isinstance(image, Scale) else percentile_scale(image)
 
     # A restored image comes back in x's units, with x's brightness.
     restored_scale = x_scale

@@ -25,6 +25,8 @@ class RestoreOptions:
         dtype: of the result: "float32", "uint8" or "uint16".
         precision, seed: as for `apply.Applier.load`.
         verbose: whether a line is printed for every plane of a stack.
+        normalize: "stack" where the planes of a stack share their percentiles, "plane" where each has its own; None: by
+            the axes, a stack where there is a Z or T.
         uncertainty: passes of which a map of the uncertainty is made, or None.
         calibration: what calibrate.py wrote, or None.
         check: whether a map is made of where the input contradicts the restored image.
@@ -40,6 +42,7 @@ class RestoreOptions:
     precision: str = "float32"
     seed: int = 0
     verbose: bool = False
+    normalize: str | None = None
     uncertainty: int | None = None
     calibration: Path | None = None
     check: bool = False
@@ -63,6 +66,14 @@ def add_part_flags(add: Callable) -> None:
     add("--time", type=integer(0), metavar="N", help="time point of a series, from 0 (default: all)")
     add("--z", type=integer(0), metavar="N", help="plane of a stack, from 0 (default: all)")
     add("--max_gb", type=positive, help="GB an image may unpack to (default: an eighth of this machine's memory)")
+
+
+def spacing(text: str) -> tuple[float, float, float]:
+    """Micrometres between planes, rows and columns, as Z,Y,X."""
+    sizes = text.split(",")
+    if len(sizes) != 3:
+        raise argparse.ArgumentTypeError(f"expected three numbers of micrometres as Z,Y,X, received {text!r}")
+    return tuple(positive(size, " of micrometres") for size in sizes)
 
 
 def part_of(args: argparse.Namespace) -> Part:

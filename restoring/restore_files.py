@@ -17,6 +17,7 @@ from restoring.image_files import ImageFile, WritingError, read_image, to_dtype,
 from restoring.options import RestoreOptions
 from restoring.outputs import Job, beside
 from restoring.reading import WHOLE, Part
+from restoring.stacks import wholes_of
 
 FLUX = 0.1  # by which a restored image's mean may differ from its input's before a warning
 
@@ -133,15 +134,19 @@ class Restorer:
         from common.progress import progress_bar
 
         how, planes = self.options, np.empty(source.planes.shape, np.float32)
+        self.wholes = wholes_of(source, how.normalize)
+        beyond = 0
         tiles = len(planes) * self.turns * self.apply.count_tiles(planes.shape[1:], how.tile, how.overlap)
         words = f"{source.path.name}, {source.axes}"
         with progress_bar(total=tiles, desc=words, unit="tile", leave=False, delay=2) as self.bar:
             for index, plane in enumerate(source.planes):
+                x, scales = np.asarray(plane, np.float32), self.apply.scales(self.wholes[index], how.task)
                 if self.uncertain:
-                    planes[index] = self.uncertain.restore(np.asarray(plane, np.float32), index)
+                    planes[index] = self.uncertain.restore(x, scales)
                 else:
-                    planes[index] = self.apply(plane, how.task, index, how.tile, how.overlap, how.average)
-        beyond = sum(self.apply.count_beyond(np.asarray(plane, np.float32), how.task) for plane in source.planes)
+                    size = (how.tile, how.overlap, how.average)
+                    planes[index] = self.apply.with_scales(x, scales, how.task, index, *size)
+                beyond += self.apply.count_beyond(x, scales[0])
         if beyond:
             print(
                 f"note: {source.path}: {beyond} pixels are far brighter or darker than the image (hot pixels? beads?); "
@@ -182,7 +187,7 @@ class Restorer:
         if self.uncertain:
             self.uncertain.write(source, beside(target, "uncertainty"))
         if self.check:
-            self.check(source, planes, beside(target, "check"))
+            self.check(source, planes, self.wholes, beside(target, "check"))
 
 
 def print_scores(source: ImageFile, planes: np.ndarray, truth: ImageFile) -> None:

@@ -1,6 +1,6 @@
 """Restoring OME-Zarr volumes block by block: larger than memory, on local processes or a dask cluster.
 
-Every plane (axes y and x) is an image of its own, as in `restore.py`: normalised once as a whole, and restored in
+Every plane (axes y and x) is restored by itself, as in `restore.py`: normalised with its stack, or as a whole, in
 blocks that see their surroundings, so that blocks leave no seams. What is finished is kept in OUTPUT.partial; the same
 command goes on where it was stopped. The volume gets its own name when it is whole.
 """
@@ -27,16 +27,16 @@ from data_utils import SCRIPT_DIR
 from restoring.apply import Applier
 from restoring.generator_file import Metadata
 from restoring.image_files import SUFFIXES, to_dtype
-from restoring.normalization import Scale
+from restoring.normalization import SAMPLED, Scale
 from restoring.options import RestoreOptions
 from restoring.reading import WHOLE, Part
+from restoring.stacks import normalized_as_stack
 
 if TYPE_CHECKING:
     import distributed
     import zarr
 
 BLOCK = 1024  # pixels: side of what a worker restores at once
-SAMPLED = 2**24  # pixels of a plane that its percentiles are taken from at most, on a regular grid
 # Codecs that turn bytes into bytes or numbers. Others, pickle among them, could run code.
 CODECS = frozenset(
     "bytes transpose blosc gzip zstd zlib lz4 bz2 lzma shuffle delta crc32c sharding_indexed bitround "
@@ -59,6 +59,7 @@ class VolumeJob(NamedTuple):
     average: int
     dtype: str
     precision: str
+    stack: bool  # whether the planes of a channel share their percentiles
 
 
 class Volume(NamedTuple):
@@ -235,7 +236,8 @@ def make_job(source: Path, partial: Path, volume: Volume, options: RestoreOption
     places = (options.generator, source, partial / "volume.zarr", partial / "done")
     paths = [str(path.absolute()) for path in places]
     how = (options.task, options.tile, options.overlap, options.average, options.dtype, options.precision)
-    return VolumeJob(*paths, volume.dataset, volume.axes, *how)
+    stack = normalized_as_stack(volume.axes, options.normalize)
+    return VolumeJob(*paths, volume.dataset, volume.axes, *how, stack)
 
 
 def prepare(output: Path, partial: Path, job: VolumeJob, array: zarr.Array, attributes: dict) -> set[str]:
@@ -376,7 +378,7 @@ def restore_block(block: Block, job: VolumeJob) -> int:
     )
     image = np.asarray(upright(array[place(job.axes, block.plane, rows, columns)], job.axes), np.float32)
     _check_finite(image, job, block.plane, (rows.start, columns.start))
-    scales = plane_scales(job, block.plane)
+    scales = plane_scales(job, shared_by(job, block.plane))
     restored = apply.with_scales(image, scales, job.task, 0, job.tile, job.overlap, job.average)
     inner = restored[block.top - rows.start :, block.left - columns.start :][:BLOCK, :BLOCK]
     if not np.isfinite(inner).all():
@@ -409,14 +411,24 @@ def worker_applier(path: str, precision: str) -> Applier:
     return Applier.load(path, precision=precision)
 
 
+def shared_by(job: VolumeJob, plane: tuple[int, ...]) -> tuple[int | None, ...]:
+    """The index of what a plane shares its scales with: itself, or with None for any number, its channel."""
+    letters = [axis for axis in job.axes if axis not in "YX"]
+    return tuple(n if axis == "C" or not job.stack else None for axis, n in zip(letters, plane, strict=True))
+
+
 @lru_cache(maxsize=64)
-def plane_scales(job: VolumeJob, plane: tuple[int, ...]) -> tuple[Scale, Scale]:
-    """Scales of one whole plane, from a regular grid of its pixels where it is very large. Raises InputError."""
+def plane_scales(job: VolumeJob, shared: tuple[int | None, ...]) -> tuple[Scale, Scale]:
+    """Scales of one whole plane or stack, from a regular grid of pixels where it is very large. Raises InputError."""
     import zarr
 
     array = zarr.open_group(job.source, mode="r")[job.dataset]
-    step = math.ceil(math.sqrt(max(math.prod(plane_shape(array.shape, job.axes)) / SAMPLED, 1)))
-    sampled = slice(None, None, step)
-    image = np.asarray(upright(array[place(job.axes, plane, sampled, sampled)], job.axes), np.float32)
-    _check_finite(image, job, plane, step=step)
-    return worker_applier(job.generator, job.precision).scales(image, job.task)
+    sizes = [size for axis, size in zip(job.axes, array.shape, strict=True) if axis not in "YX"]
+    planes = list(product(*(range(n) if i is None else [i] for i, n in zip(shared, sizes, strict=True))))
+    step = math.ceil(math.sqrt(max(len(planes) * math.prod(plane_shape(array.shape, job.axes)) / SAMPLED, 1)))
+    sampled, images = slice(None, None, step), []
+    for plane in planes:
+        image = np.asarray(upright(array[place(job.axes, plane, sampled, sampled)], job.axes), np.float32)
+        _check_finite(image, job, plane, step=step)
+        images.append(image)
+    return worker_applier(job.generator, job.precision).scales(np.stack(images), job.task)

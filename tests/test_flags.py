@@ -44,6 +44,7 @@ ALWAYS = {
     "data/prepare_care": "output tasks input n_images n_test",
     "data/prepare_micrographs": "output input overwrite",
     "data/prepare_folders": f"x_dir y_dir unpaired test_files more_x more_y name output patch {PART} keep_empty",
+    "data/prepare_stack": f"input spacing psf name output patch seed {PART}",
     "animations/make_animations": "output",
     "illustrations/make_illustrations": "output",
 }
@@ -80,6 +81,7 @@ IN_VAIN = [
     ("restore", "--scheduler=tcp://here:8786", "--generator_path={tuned}", "--generator_path={tuned} --input=v.zarr"),
     ("restore", "--recursive", "--generator_path={tuned}", "--generator_path={tuned} --input={folder}"),
     ("restore", "--calibration=c.json", "--generator_path={tuned}", "--generator_path={tuned} --uncertainty=2"),
+    ("restore", "--normalize=stack", "--generator_path={paper} --task=A", "--generator_path={tuned}"),
     ("restore", "--cin_generator_path={cin}", "--generator_path={tuned}", "--generator_path={tuned} --check"),
     ("evaluate", "--task=A", "{folder}/tuned", "{folder}/paper"),
     ("calibrate", "--task=A", "--generator_path={tuned}", "--generator_path={directed}"),

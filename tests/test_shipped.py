@@ -12,6 +12,7 @@ from common.metrics import mean_scores
 from data_utils import SCRIPT_DIR
 from restoring.apply import Applier
 from restoring.generator_file import SHIPPED, read_metadata
+from restoring.normalization import Scale
 from simulation.any_defect import simulate_any
 
 
@@ -62,7 +63,7 @@ def test_noise_without_a_signal_stays_without_structure(apply):
 
 def test_pixels_beyond_what_the_network_looks_at_are_counted(apply):
     x = np.random.default_rng(3).random((64, 64), np.float32)
-    assert apply.count_beyond(x, None) == 0
+    assert apply.count_beyond(x, Scale(0.0, 1.0)) == 0
     x[3, 4], x[5, 6:9], x[7, 8] = 60, 2.9, -1.5
-    assert apply.count_beyond(x, None) == 5
-    assert Applier(None, apply.metadata, 0, models.paper_generator()).count_beyond(x, None) == 0
+    assert apply.count_beyond(x, Scale(0.0, 1.0)) == 5
+    assert Applier(None, apply.metadata, 0, models.paper_generator()).count_beyond(x, Scale(0.0, 1.0)) == 0

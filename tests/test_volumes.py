@@ -64,7 +64,8 @@ def run(generator, source, output, *flags):
 def test_blocks_equal_the_whole_plane_and_metadata_is_kept(tmp_path, generator, small_blocks, version):
     values = RNG.gamma(2, 100, (2, 2, 152, 200)).astype(np.uint16)
     source = write_volume(tmp_path / "in.zarr", values, version)
-    assert run(generator, source, tmp_path / "out.zarr", f"--scheduler={small_blocks}", "--average=8") == 0
+    flags = [f"--scheduler={small_blocks}", "--average=8", "--normalize=plane"]
+    assert run(generator, source, tmp_path / "out.zarr", *flags) == 0
     group, attributes, dataset, _ = volumes.open_volume(tmp_path / "out.zarr")
     model, metadata = load_generator(generator)
     apply = Applier(model, metadata)
@@ -210,10 +211,11 @@ def test_axes_come_in_any_order_and_can_be_given(axes, tmp_path, generator, smal
         scales = {"axes": [{"name": axis} for axis in written], "datasets": [{"path": "0"}], "version": "0.4"}
         group.attrs["multiscales"] = [scales]
         group.create_array("0", data=values)
-    run(generator, tmp_path / "right", tmp_path / "out.zarr", f"--scheduler={small_blocks}")
+    flags = [f"--scheduler={small_blocks}", "--normalize=plane"]
+    run(generator, tmp_path / "right", tmp_path / "out.zarr", *flags)
     with pytest.raises(InputError, match="pass --axes"):
         run(generator, tmp_path / "wrong", tmp_path / "again.zarr")
-    run(generator, tmp_path / "wrong", tmp_path / "again.zarr", f"--axes={axes}", f"--scheduler={small_blocks}")
+    run(generator, tmp_path / "wrong", tmp_path / "again.zarr", f"--axes={axes}", *flags)
     apply = Applier(*load_generator(generator))
     planes = np.moveaxis(values, (axes.index("y"), axes.index("x")), (-2, -1)).reshape(-1, 152, 100)
     whole = [apply(plane, "A") for plane in planes]

@@ -315,6 +315,11 @@ IDLE = {
         Idle("seed", lambda args, metadata: not metadata.noise_channels, "this generator draws no noise"),
         Idle("scheduler", lambda args, metadata: not is_volume(args.input), "it is for OME-Zarr volumes"),
         Idle("recursive", lambda args, metadata: not args.input.is_dir(), "--input is a file"),
+        Idle(
+            "normalize",
+            lambda args, metadata: not _scales_alike(args, metadata),
+            "this generator normalises by the ranges of its training images",
+        ),
         Idle("calibration", lambda args, metadata: not args.uncertainty, "it belongs to --uncertainty=N"),
         Idle("cin_generator_path", lambda args, metadata: not args.check, "it belongs to --check"),
     ),
