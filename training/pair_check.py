@@ -11,7 +11,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from data_utils import Images, Task
-from restoring.normalization import LARGEST_MISFIT, block_means, fit_each, fit_task_gains, percentile_scale
+from restoring.normalization import block_means, percentile_scale
 
 # Pairs and pixels that are looked at, evenly spread over the pairs; of a larger image, its middle.
 MOST_PAIRS, MOST_PIXELS, MIDDLE = 100, 800_000, 512
@@ -43,7 +43,6 @@ def notices_of(task: Task, paired: bool = True) -> list[str]:
     notices += [*_noise(x, y), *_groups(y, task.train_y.rows[rows])]
     if paired:
         notices += [*_equal(x, y, task.train_x.rows[rows]), *_wrong_rows(task), *_shifts(x, y, task.train_x.rows[rows])]
-        notices += _gains(task)
     return [f"{task.name}: {notice}" for notice in [*notices, *_neighbours(task)]]
 
 
@@ -158,16 +157,6 @@ def shift(x: np.ndarray, y: np.ndarray) -> tuple[float, float] | None:
     still = x[max(-down, 0) : height + min(-down, 0), max(-right, 0) : width + min(-right, 0)]
     gained = np.corrcoef(moved.ravel(), still.ravel())[0, 1] - np.corrcoef(x.ravel(), y.ravel())[0, 1]
     return (float(move[0]), float(move[1])) if gained > GAINED else None
-
-
-def _gains(task):
-    with np.errstate(divide="ignore", invalid="ignore"):  # Where all cells of an image are equal there is no gain.
-        gains, misfit = fit_each(task.train_x, task.train_y, fit_task_gains([task]).gains[task.name])
-    if misfit > LARGEST_MISFIT:
-        yield (
-            f"gain and offset differ from pair to pair (gain {gains.min():.2g} to {gains.max():.2g}): recipe tuned "
-            "scales each pair by its own"
-        )
 
 
 def _groups(images, rows):
