@@ -129,7 +129,7 @@ def test_the_time_of_the_demonstration_is_the_same_everywhere(path):
     "path", ["README.md", "docs/training.md", "docs/from_your_microscope.md", "train_cGAN.py", "Dockerfile"]
 )
 def test_recipe_tuned_is_trained_for_as_long_everywhere(path):
-    """600 iterations from the shipped start, or 8,400 with CIN-GAN's pairs from all unpaired images: the lengths in docs/results.md."""
+    """600 iterations from the shipped start, or 8,400 with CIN-GAN's pairs from all unpaired images."""
     text = (ROOT / path).read_text(encoding="utf-8").replace("\\\n", " ")
     lines = [line for line in text.splitlines() if "train_cGAN.py" in line and "--recipe=tuned" in line]
     assert lines
