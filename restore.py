@@ -117,6 +117,8 @@ def check_flags(args: argparse.Namespace, options: RestoreOptions, metadata: Met
         raise InputError("--average=8 is for generators that restore: the mean of defects has less noise than one")
     if options.overlap > options.tile // 2:
         raise InputError(f"--overlap={options.overlap}: expected at most half of --tile={options.tile}")
+    if is_volume(args.input) and metadata.factor(options.task) > 1:
+        raise InputError(f"--input={args.input}: this generator enlarges its images, which volumes are not; pass TIFFs")
     for flag in FOR_FILES.split():
         if is_volume(args.input) and getattr(args, flag) not in (None, False):
             raise InputError(f"--{flag} is for image files, not for volumes; leave it out")

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from common.command_line import Arguments, OneLineParser
 from common.errors import InputError, run_script
-from data_utils import Task
+from data_utils import Task, factors_of
 from methods.batches import PairBatches, Sampling
 from methods.rehearsal import SIMULATED
 from recipes import RECIPES
@@ -56,7 +56,9 @@ def main(args: Arguments, recipe: Recipe | None = None) -> int:
         gan = part.build(options.run.seed, options.length.num_iters, features)
         if start:
             start.load_into(gan)
-    metadata = Metadata("cGAN", options.recipe, names, batches.normalization, no_rotate, recipe.size_multiple)
+    metadata = Metadata(
+        "cGAN", options.recipe, names, batches.normalization, no_rotate, recipe.size_multiple, factors=factors_of(tasks)
+    )
     training = launch.Training(options, run, strategy, gan, Evaluator(tasks, metadata), part.adam.cosine, start)
     return training.run(batches)
 

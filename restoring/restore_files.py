@@ -12,8 +12,8 @@ import numpy as np
 from common.errors import InputError
 from common.metrics import intensities
 from restoring.apply import Applier, symmetries
-from restoring.generator_file import Metadata
-from restoring.image_files import ImageFile, WritingError, read_image, to_dtype, write_image
+from restoring.generator_file import Metadata, read_metadata
+from restoring.image_files import ImageFile, WritingError, enlarged, read_image, to_dtype, write_image
 from restoring.options import RestoreOptions
 from restoring.outputs import Job, beside
 from restoring.reading import WHOLE, Part
@@ -47,10 +47,13 @@ def restore_all(options: RestoreOptions, jobs: list[Job], axes: str | None = Non
         InputError: the only file failed, or nothing can be written any more.
     """
     failures, restorer = [], None
+    factor = read_metadata(options.generator).factor(options.task)
+    if factor > 1:
+        print(f"images are enlarged {factor} times (cubic splines), as in this generator's training")
     for job in jobs:
         source = truth = planes = None  # Two large images need not be held at once.
         with _collected(failures, jobs):
-            source = read_image(job.source, axes, part)
+            source = enlarged(read_image(job.source, axes, part), factor)
             truth = read_image(job.truth, axes, part) if job.truth else None
         if source is None or (job.truth and truth is None):
             continue
