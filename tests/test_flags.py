@@ -162,8 +162,8 @@ def test_a_flag_in_vain_is_noted_and_one_that_acts_is_not(command, flag, vain, a
 def test_deterministic_is_in_vain_on_a_cpu(devices, noted, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(launch, "start_tensorflow", lambda *received, **named: (tf.distribute.get_strategy(), devices))
     monkeypatch.setattr(tf.config.experimental, "enable_op_determinism", lambda: None)
-    args = options.complete(train_cGAN.make_parser().parse_args(["--deterministic", "--recipe=tuned"]))
-    launch.start_devices(args, RunFolder(tmp_path), "recipe tuned", (32, 32), 1.0)
+    given = options.CGANOptions.read(train_cGAN.make_parser().parse_args(["--deterministic"]), batch_size=1)
+    launch.start_devices(given, RunFolder(tmp_path), "recipe tuned", (32, 32), 1.0)
     assert ("note: --deterministic has no effect: " in capsys.readouterr().out) == noted
 
 

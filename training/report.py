@@ -13,29 +13,17 @@ from pathlib import Path
 import numpy as np
 from markupsafe import Markup
 
-from common.command_line import Arguments
 from common.files import write_text, written_whole
 from recipes import RECIPES
-from training.options import idle
+from training.options import CGANOptions, in_vain
 from training.run_folder import RunFolder, read_args, read_log
 
 TEMPLATE = Path(__file__).resolve().with_name("report.html")
 SETTLED = 0.1  # dB that an evaluation differs by without saying anything
 SHOWN = 512  # pixels of an image's side
-# What a cGAN has in common with the CIN-GAN whose pairs it takes, and its defaults: where the results appear, which
-# rows are pairs (on others it would take unpaired images for pairs), what is never turned, and VGG16's filters.
-SHARED_FLAGS = {
-    "dir": Path("."),
-    "data_dir": None,
-    "tasks": None,
-    "images_limit": -1,
-    "unpaired_limit": 0,
-    "eval_limit": None,
-    "seed": 42,
-    "no_rotate": [],
-    "rotate": [],
-    "vgg_weights": "imagenet",
-}
+# What a cGAN has in common with the CIN-GAN whose pairs it takes: where the results appear, which rows are pairs (on
+# others it would take unpaired images for pairs), what is never turned, and VGG16's filters.
+SHARED_FLAGS = "dir data_dir tasks images_limit unpaired_limit eval_limit seed no_rotate rotate vgg_weights".split()
 
 
 def save_latest(
@@ -259,12 +247,12 @@ def cgan_command(given: dict, generator: Path) -> str:
         given: the arguments of the CIN-GAN's training; those of SHARED_FLAGS may be missing.
         generator: its generator.h5.
     """
-    args = Arguments(recipe=given["recipe"], cin_augment=True, alpha=0.3, named=SHARED_FLAGS.keys())
-    in_vain = idle("train_cGAN", args)
-    words = [f"--recipe={given['recipe']}"]
-    for name, default in SHARED_FLAGS.items():
-        value = given.get(name, default)
-        if name not in in_vain and str(value) != str(default):
+    options = CGANOptions(recipe=given["recipe"], cin_augment=True)
+    defaults, idle = options.values(), in_vain(options.command, options)
+    words = [f"--recipe={options.recipe}"]
+    for name in SHARED_FLAGS:
+        value = given.get(name, defaults[name])
+        if name not in idle and str(value) != str(defaults[name]):
             value = ",".join(value) if isinstance(value, list) else str(value)
             words.append(f"--{name}={shlex.quote(value)}")
     path = shlex.quote(str(generator))
