@@ -3,6 +3,7 @@
     python restore.py --input=IMAGE.tif --output=RESTORED.tif                          with the shipped generator
     python restore.py --generator_path=Microscopy_cGAN_results/generator.h5 --input=IMAGE.tif --output=RESTORED.tif
     python restore.py --generator_path=... --input=FOLDER --output=FOLDER2 --average=8
+    python restore.py --input=STACK.tif --output=ISOTROPIC.tif --isotropic             (docs/isotropic.md)
     python restore.py --generator_path=... --input=X.npy --output=R.npy --ground_truth=Y.npy
     python restore.py --generator_path=... --input=VOLUME.zarr --output=RESTORED.zarr [--scheduler=tcp://HOST:8786]
     python restore.py --generator_path=CIN-GAN_results/generator.h5 --task=Nuclei --input=CLEAN.npy --output=X.npy
@@ -23,15 +24,16 @@ from common.errors import InputError, run_script
 from data_utils import SCRIPT_DIR
 from restoring.generator_file import SHIPPED, Metadata, read_metadata
 from restoring.image_files import note_skipped
-from restoring.options import RestoreOptions, add_part_flags, part_of
+from restoring.isotropic import IsotropicRestorer
+from restoring.options import RestoreOptions, add_part_flags, part_of, spacing
 from restoring.outputs import check_outputs, not_yet_restored, plan_jobs
 from restoring.reading import is_volume
-from restoring.restore_files import check_maps, restore_all
+from restoring.restore_files import Restorer, check_maps, restore_all
 from training.options import tell_idle
 
 FOR_FILES = (
     "uncertainty calibration check cin_generator_path ground_truth overwrite channel time z max_gb skip_existing "
-    "recursive verbose"
+    "recursive verbose isotropic"
 )
 DTYPES = ("float32", "uint8", "uint16")
 
@@ -50,6 +52,8 @@ def make_parser() -> OneLineParser:
     add("--overlap", type=integer(0), help="pixels that tiles share, blended (default: 64, half a tile at most)")
     help_text = "what shares its percentiles (default: a stack where there is a Z or T axis, else each plane by itself)"
     add("--normalize", choices=["plane", "stack"], help=help_text)
+    add("--isotropic", action="store_true", help="restore stacks along z, to planes as far apart as pixels")
+    add("--spacing", type=spacing, metavar="Z,Y,X", help="micrometres between planes and pixels (default: the file's)")
     add("--average", type=int, choices=[1, 8], default=1, help="8: mean over flips and turns; slower, often better")
     add("--dtype", choices=DTYPES, default="float32", help="of the result; clipped pixels are counted and printed")
     add("--uncertainty", type=integer(2), metavar="N", help="also write OUTPUT_uncertainty: how far pixels may be off")
@@ -87,7 +91,7 @@ def main(args: argparse.Namespace) -> int:
     check_outputs(options, args.output, jobs, args.ground_truth, args.overwrite)
     check_maps(options, metadata)
     note_skipped(args.input, args.recursive)
-    return restore_all(options, jobs, args.axes, part_of(args))
+    return restore_all(IsotropicRestorer if args.isotropic else Restorer, options, jobs, args.axes, part_of(args))
 
 
 def make_options(args: argparse.Namespace, metadata: Metadata) -> RestoreOptions:
@@ -104,10 +108,13 @@ def make_options(args: argparse.Namespace, metadata: Metadata) -> RestoreOptions
         seed=args.seed,
         verbose=args.verbose,
         normalize=args.normalize,
-        uncertainty=args.uncertainty,
+        uncertainty=None if args.isotropic else args.uncertainty,
         calibration=args.calibration,
         check=args.check,
         cin_generator=args.cin_generator_path,
+        isotropic=args.isotropic,
+        spacing=args.spacing,
+        disagreement=bool(args.isotropic and args.uncertainty),
     )
 
 
@@ -119,9 +126,26 @@ def check_flags(args: argparse.Namespace, options: RestoreOptions, metadata: Met
         raise InputError(f"--overlap={options.overlap}: expected at most half of --tile={options.tile}")
     if is_volume(args.input) and metadata.factor(options.task) > 1:
         raise InputError(f"--input={args.input}: this generator enlarges its images, which volumes are not; pass TIFFs")
+    if args.isotropic:
+        check_isotropic(args, metadata)
     for flag in FOR_FILES.split():
         if is_volume(args.input) and getattr(args, flag) not in (None, False):
             raise InputError(f"--{flag} is for image files, not for volumes; leave it out")
+
+
+def check_isotropic(args: argparse.Namespace, metadata: Metadata) -> None:
+    """Raise InputError where flags or the generator do not fit --isotropic."""
+    if metadata.makes_defects:
+        raise InputError("--isotropic is for generators that restore")
+    if args.uncertainty not in (None, 2):
+        raise InputError(
+            f"--uncertainty={args.uncertainty}: --isotropic has two views of a stack; pass --uncertainty=2"
+        )
+    for flag in ("check", "calibration", "z"):
+        if getattr(args, flag) not in (None, False):
+            raise InputError(f"--{flag} cannot be combined with --isotropic; leave it out")
+    if args.input.suffix.lower() == ".png" or args.output.suffix.lower() == ".png":
+        raise InputError("--isotropic makes stacks, which PNG cannot hold; choose a name in .tif")
 
 
 if __name__ == "__main__":

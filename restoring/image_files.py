@@ -299,7 +299,7 @@ def _write_png(path, array):
 def to_dtype(values: np.ndarray, dtype: str) -> tuple[np.ndarray, int]:
     """(values in a dtype, number of them that had to be clipped to its range)."""
     if dtype == "float32":
-        return values.astype(np.float32), 0
+        return values.astype(np.float32, copy=False), 0
     limits, rounded = np.iinfo(dtype), np.round(values)
     clipped = np.count_nonzero((rounded < limits.min) | (rounded > limits.max))
     return np.clip(rounded, limits.min, limits.max).astype(dtype), int(clipped)

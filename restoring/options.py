@@ -11,7 +11,7 @@ from common.command_line import axes, integer, positive
 from restoring.apply import OVERLAP, TILE
 from restoring.reading import Part
 
-MAPS = ("uncertainty", "check")
+MAPS = ("uncertainty", "check", "disagreement")
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,9 @@ class RestoreOptions:
         calibration: what calibrate.py wrote, or None.
         check: whether a map is made of where the input contradicts the restored image.
         cin_generator: CIN-GAN's generator.h5, for the check.
+        isotropic: whether stacks are made isotropic.
+        spacing: micrometres along z, y and x, in place of the files', for isotropic stacks.
+        disagreement: whether a map is made of how far the two views of isotropic stacks are apart.
     """
 
     generator: Path
@@ -47,6 +50,9 @@ class RestoreOptions:
     calibration: Path | None = None
     check: bool = False
     cin_generator: Path | None = None
+    isotropic: bool = False
+    spacing: tuple[float, float, float] | None = None
+    disagreement: bool = False
 
     @property
     def maps(self) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -32,10 +32,17 @@ def check_maps(options: RestoreOptions, metadata: Metadata) -> None:
         check_cin_generator(options, metadata)
 
 
-def restore_all(options: RestoreOptions, jobs: list[Job], axes: str | None = None, part: Part = WHOLE) -> int:
+def restore_all(
+    restorer_of: Callable[[RestoreOptions], Restorer],
+    options: RestoreOptions,
+    jobs: list[Job],
+    axes: str | None = None,
+    part: Part = WHOLE,
+) -> int:
     """Restore image files, one after the other; one that fails does not stop those after it.
 
     Args:
+        restorer_of: `Restorer`, or `isotropic.IsotropicRestorer`.
         options: how.
         jobs: the files, what becomes of them, and their ground truths.
         axes, part: as for `read_image`.
@@ -57,11 +64,11 @@ def restore_all(options: RestoreOptions, jobs: list[Job], axes: str | None = Non
             truth = read_image(job.truth, axes, part) if job.truth else None
         if source is None or (job.truth and truth is None):
             continue
-        restorer = restorer or Restorer(options)  # TensorFlow is imported once there is something to restore.
+        restorer = restorer or restorer_of(options)  # TensorFlow is imported once there is something to restore.
         with _collected(failures, jobs):
             planes = restorer.restore(source, job.target)
             if truth:
-                print_scores(source, planes, truth)
+                print_scores(restorer.seen(source), planes, truth)
             restorer.write_maps(source, planes, job.target)
     if failures:
         print(f"error: {len(failures)} of {len(jobs)} files were not restored:", file=sys.stderr)
@@ -134,56 +141,80 @@ class Restorer:
         Returns:
             The restored planes, (N, H, W) float32.
         """
-        from common.progress import progress_bar
-
         how, planes = self.options, np.empty(source.planes.shape, np.float32)
         self.wholes = wholes_of(source, how.normalize)
-        beyond = 0
-        tiles = len(planes) * self.turns * self.apply.count_tiles(planes.shape[1:], how.tile, how.overlap)
-        words = f"{source.path.name}, {source.axes}"
-        with progress_bar(total=tiles, desc=words, unit="tile", leave=False, delay=2) as self.bar:
+        scales = [self.apply.scales(whole, how.task) for whole in self.wholes]
+        with self._bar(source, len(planes) * self.count_tiles(planes.shape[1:])) as self.bar:
             for index, plane in enumerate(source.planes):
-                x, scales = np.asarray(plane, np.float32), self.apply.scales(self.wholes[index], how.task)
+                x = np.asarray(plane, np.float32)
                 if self.uncertain:
-                    planes[index] = self.uncertain.restore(x, scales)
+                    planes[index] = self.uncertain.restore(x, scales[index])
                 else:
                     size = (how.tile, how.overlap, how.average)
-                    planes[index] = self.apply.with_scales(x, scales, how.task, index, *size)
-                beyond += self.apply.count_beyond(x, scales[0])
+                    planes[index] = self.apply.with_scales(x, scales[index], how.task, index, *size)
+        self._note_beyond(source, [before for before, _ in scales])
+        self._write(source, planes, target)
+        self._print_summary(source, target, list(zip(planes, source.planes, strict=True)), "planes")
+        return planes
+
+    def count_tiles(self, shape: tuple[int, int]) -> int:
+        """How often the network runs for an (H, W) image."""
+        return self.turns * self.apply.count_tiles(shape, self.options.tile, self.options.overlap)
+
+    def _bar(self, source, tiles):
+        from common.progress import progress_bar
+
+        words = f"{source.path.name}, {source.axes}"
+        return progress_bar(total=tiles, desc=words, unit="tile", leave=False, delay=2)
+
+    def _note_beyond(self, source, scales):
+        """Say how many pixels the network does not look at, by the Scale of each plane."""
+        pairs = zip(source.planes, scales, strict=True)
+        beyond = sum(self.apply.count_beyond(np.asarray(plane, np.float32), scale) for plane, scale in pairs)
         if beyond:
             print(
                 f"note: {source.path}: {beyond} pixels are far brighter or darker than the image (hot pixels? beads?); "
                 "what is beyond twice its brightness range is kept as it is"
             )
+
+    def _write(self, source, planes, target):
+        """Write restored planes in the shape of an image. Raises InputError where they are not finite."""
+        how = self.options
         if not np.isfinite(planes).all():
             raise InputError(f"{source.path}: the generator's output is not finite; is {how.generator} damaged?")
         values, clipped = to_dtype(planes, how.dtype)
         if clipped:
             print(f"note: {target}: {clipped} of {planes.size} pixels clipped to the range of {how.dtype}")
         write_image(target, source, values)
-        self._print_summary(source, planes, target)
-        return planes
 
-    def _print_summary(self, source, planes, target):
-        """One line on a file, one more for each plane with --verbose, and a warning where intensities are lost."""
-        lines = np.array([intensities(*pair) for pair in zip(planes, source.planes, strict=True)])
+    def _print_summary(self, source, target, pairs, kind):
+        """One line on a file, one more for each plane with --verbose, and a warning where intensities are lost.
+
+        Args:
+            pairs: [(restored, input)], images of a kind, "planes" or "sections".
+        """
+        lines = np.array([intensities(*pair) for pair in pairs])
         gain, offset, flux = np.median(lines, axis=0)
-        many = f" (medians of {len(lines)} planes)" if len(lines) > 1 else ""
+        many = f" (medians of {len(lines)} {kind})" if len(lines) > 1 else ""
         found = f"restored = {gain:.3g} * x + {offset:.3g}, flux {flux:.3f} of x's{many}"
         print(f"{source.path}: {source.describe()} -> {target}: {found}")
         for index, (gain, offset, flux) in enumerate(lines) if self.options.verbose else ():
-            print(f"  plane {index}: restored = {gain:.3g} * x + {offset:.3g}, flux {flux:.3f} of x's")
+            print(f"  {kind[:-1]} {index}: restored = {gain:.3g} * x + {offset:.3g}, flux {flux:.3f} of x's")
         if self.apply.metadata.normalization.kind == "fixed":
             return  # Restored in y's units: x's gain and flux need not be kept.
         # Where the mean is about 0 (a background was subtracted), the ratio of two means says nothing.
-        bright = [plane.mean() > FLUX * plane.std() for plane in source.planes]
+        bright = [x.mean() > FLUX * x.std() for _, x in pairs]
         odd = [i for i, (gain, _, flux) in enumerate(lines) if (bright[i] and abs(flux - 1) > FLUX) or gain < 0]
         if odd:
             gain, _, flux = lines[odd[0]]
             print(
-                f"warning: {target}: do not measure intensities in {len(odd)} of {len(lines)} planes; "
-                f"plane {odd[0]} has {flux:.2f} of x's flux" + (" and is inverted" if gain < 0 else "")
+                f"warning: {target}: do not measure intensities in {len(odd)} of {len(lines)} {kind}; "
+                f"{kind[:-1]} {odd[0]} has {flux:.2f} of x's flux" + (" and is inverted" if gain < 0 else "")
             )
+
+    def seen(self, source: ImageFile) -> np.ndarray:
+        """The planes of a file that a ground truth is compared with, beside the restored ones."""
+        return source.planes
 
     def write_maps(self, source: ImageFile, planes: np.ndarray, target: Path) -> None:
         """Write the maps that the options ask for beside a restored file."""
@@ -193,13 +224,13 @@ class Restorer:
             self.check(source, planes, self.wholes, beside(target, "check"))
 
 
-def print_scores(source: ImageFile, planes: np.ndarray, truth: ImageFile) -> None:
+def print_scores(seen: np.ndarray, planes: np.ndarray, truth: ImageFile) -> None:
     """Print PSNR and SSIM of input and output against the ground truth, in both metrics."""
     from common.metrics import mean_scores
 
     if truth.planes.shape != planes.shape:
-        raise InputError(f"{truth.path}: {truth.planes.shape} images, but {source.path} has {planes.shape}")
-    for name, images in (("input", source.planes), ("output", planes)):
+        raise InputError(f"{truth.path}: {truth.planes.shape} images, but the restored ones are {planes.shape}")
+    for name, images in (("input", seen), ("output", planes)):
         scores = mean_scores(images, truth.planes)
         parts = [f"{m} {scores[f'{m}_psnr']:.2f} dB / {scores[f'{m}_ssim']:.3f}" for m in ("affine", "paper")]
         print(f"  {name:6s} {'   '.join(parts)}")

@@ -9,12 +9,14 @@ from typing import NamedTuple
 import numpy as np
 
 from common.errors import InputError
+from restoring.generator_file import Metadata
 from restoring.image_files import ImageFile
 from restoring.normalization import Scale, block_means, stack_scale
 from restoring.reading import MICRONS, ome_details
 
 UNITS = {**MICRONS, "um": 1.0, "micron": 1.0, "microns": 1.0, "μm": 1.0, "\\u00b5m": 1.0, "cm": 1e4}
 SQUARE = 0.01  # by which the sides of a pixel may differ
+FARTHEST = 8  # pixels between the planes of recipe any_defect's simulated stacks (simulation/random_microscopes.py)
 LAYERED = 4.0  # times that neighbouring blocks may differ more along one axis than along the other
 
 
@@ -143,9 +145,14 @@ def wholes_of(image: ImageFile, normalize: str | None) -> Sequence[np.ndarray | 
     """For each plane, what its scale is taken from: the plane, or where planes share one, the Scale of its channel."""
     if not normalized_as_stack(image.axes, normalize):
         return image.planes
+    scales = channel_scales(image)
+    return [scales[number] for number in channels_of(image)]
+
+
+def channel_scales(image: ImageFile) -> list[Scale]:
+    """The Scale of each channel, by the percentiles of all its planes."""
     channels = channels_of(image)
-    scales = [stack_scale(image.planes, channels == number) for number in range(channels.max() + 1)]
-    return [scales[number] for number in channels]
+    return [stack_scale(image.planes, channels == number) for number in range(channels.max() + 1)]
 
 
 def channels_of(image: ImageFile, but: str = "") -> np.ndarray:
@@ -196,6 +203,15 @@ def anisotropy(stack: np.ndarray, factor: float) -> float:
             across.append(np.mean(np.diff(blocks, axis=1) ** 2))
         ratios.append(np.mean(along) / max(np.mean(across), 1e-12))
     return float(np.sqrt(np.prod(ratios)))
+
+
+def note_far_planes(image: ImageFile, voxels: Voxels, metadata: Metadata) -> None:
+    """Print a note where planes lie further apart than those of the shipped generator's training."""
+    if metadata.recipe == "any_defect" and voxels.factor > FARTHEST:
+        print(
+            f"note: {image.path}: planes lie {voxels.factor:.3g} pixels apart, and the shipped generator was trained "
+            f"with {FARTHEST} at most; a training on this stack (docs/isotropic.md) knows its distance"
+        )
 
 
 def note_layers(image: ImageFile, stack: np.ndarray, factor: float) -> None:

@@ -105,13 +105,13 @@ def with_own_gains(normalization: Normalization) -> Collection[str]:
     return getattr(normalization, "own_gains", {}).keys()
 
 
-def write_map(target: Path, source: ImageFile, maps: list[np.ndarray]) -> None:
+def write_map(target: Path, source: ImageFile, maps: Sequence[np.ndarray]) -> None:
     """Write (H, W) maps with the metadata of their image, but for its display range: a viewer would show them black."""
     details = source.metadata.get("metadata")
     if isinstance(details, dict):
         kept = {key: value for key, value in details.items() if key not in ("min", "max", "Ranges", "LUTs")}
         source = source._replace(metadata={**source.metadata, "metadata": kept})
-    write_image(target, source, np.stack(maps).astype(np.float32))
+    write_image(target, source, np.asarray(maps, np.float32))
 
 
 def check_cin_generator(options: RestoreOptions, metadata: Metadata) -> None:

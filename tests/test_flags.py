@@ -33,7 +33,7 @@ ALWAYS = {
     "train_cGAN": f"{TRAINING} recipe cin_augment",
     "train_baseline": f"{TRAINING} method augment",  # --augment of another method than care is an error
     "restore": f"generator_path input output {PART} ground_truth tile overlap average dtype uncertainty check "
-    "precision overwrite skip_existing verbose",
+    "precision overwrite skip_existing verbose isotropic",
     "evaluate": "x y metric promote",
     "calibrate": "generator_path input ground_truth output uncertainty limit",
     "export": "generator_path format output",
@@ -81,6 +81,8 @@ IN_VAIN = [
     ("restore", "--scheduler=tcp://here:8786", "--generator_path={tuned}", "--generator_path={tuned} --input=v.zarr"),
     ("restore", "--recursive", "--generator_path={tuned}", "--generator_path={tuned} --input={folder}"),
     ("restore", "--calibration=c.json", "--generator_path={tuned}", "--generator_path={tuned} --uncertainty=2"),
+    ("restore", "--normalize=stack", "--generator_path={tuned} --isotropic", "--generator_path={tuned}"),
+    ("restore", "--spacing=2,1,1", "--generator_path={tuned}", "--generator_path={tuned} --isotropic"),
     ("restore", "--normalize=stack", "--generator_path={paper} --task=A", "--generator_path={tuned}"),
     ("restore", "--cin_generator_path={cin}", "--generator_path={tuned}", "--generator_path={tuned} --check"),
     ("evaluate", "--task=A", "{folder}/tuned", "{folder}/paper"),

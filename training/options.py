@@ -320,6 +320,8 @@ IDLE = {
             lambda args, metadata: not _scales_alike(args, metadata),
             "this generator normalises by the ranges of its training images",
         ),
+        Idle("normalize", lambda args, metadata: args.isotropic, "--isotropic normalises every stack as a whole"),
+        Idle("spacing", lambda args, metadata: not args.isotropic, "it belongs to --isotropic"),
         Idle("calibration", lambda args, metadata: not args.uncertainty, "it belongs to --uncertainty=N"),
         Idle("cin_generator_path", lambda args, metadata: not args.check, "it belongs to --check"),
     ),
