@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import scipy.ndimage
+import scipy  # its parts are loaded where they are used: --help is to answer at once
 
 from common.errors import InputError
 
