@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 
 from common.errors import InputError
-from common.metrics import intensities
 from restoring.apply import Applier, symmetries
 from restoring.generator_file import Metadata, read_metadata
 from restoring.image_files import ImageFile, WritingError, enlarged, read_image, to_dtype, write_image
@@ -193,6 +192,8 @@ class Restorer:
         Args:
             pairs: [(restored, input)], images of a kind, "planes" or "sections".
         """
+        from common.metrics import intensities
+
         lines = np.array([intensities(*pair) for pair in pairs])
         gain, offset, flux = np.median(lines, axis=0)
         many = f" (medians of {len(lines)} {kind})" if len(lines) > 1 else ""
