@@ -63,7 +63,7 @@ def toy(tmp_path, monkeypatch):
         found.setattr(recipes, "__path__", [*recipes.__path__, str(tmp_path / "more")])
         names = recipes.find_recipes()
     monkeypatch.delitem(sys.modules, "recipes.toy")
-    assert list(names) == ["paper", "toy", "tuned"]
+    assert list(names) == sorted([*RECIPES, "toy"]) and {"paper", "tuned"} <= RECIPES.keys()
     monkeypatch.setitem(RECIPES, "toy", names["toy"])
 
 
@@ -117,7 +117,7 @@ def test_rates_are_constant_or_reach_zero_after_the_planned_updates(name, cosine
 
 
 def test_only_cin_gan_of_recipe_tuned_anneals():
-    parts = [(name, part) for name in RECIPES for part in ("cgan", "cin_gan")]
+    parts = [(name, part) for name in ("paper", "tuned") for part in ("cgan", "cin_gan")]
     assert [key for key in parts if getattr(RECIPES[key[0]], key[1]).adam.cosine] == [("tuned", "cin_gan")]
 
 
