@@ -61,7 +61,7 @@ def test_a_baseline_is_found_by_its_file_and_the_others_are_not_imported(tmp_pat
     (tmp_path / "gan.py").write_text("raise AssertionError('this imports TensorFlow')\n")
     monkeypatch.setattr(methods, "__path__", [*methods.__path__, str(tmp_path)])
     assert methods.find_baselines() == {**BASELINES, "toy": BASELINES["care"]}
-    assert list(BASELINES) == ["care", "cyclegan", "deblurgan"]
+    assert {"care", "cyclegan", "deblurgan"} <= BASELINES.keys()
     monkeypatch.delitem(sys.modules, "methods.toy")
 
 
