@@ -31,7 +31,7 @@ from training.options import tell_idle
 
 FOR_FILES = (
     "uncertainty calibration check cin_generator_path ground_truth overwrite channel time z max_gb skip_existing "
-    "recursive verbose"
+    "recursive verbose view"
 )
 DTYPES = ("float32", "uint8", "uint16")
 
@@ -61,6 +61,7 @@ def make_parser() -> OneLineParser:
     add("--overwrite", action="store_true", help="replace output files that exist")
     add("--skip_existing", action="store_true", help="leave out files whose restored image is there already")
     add("--recursive", action="store_true", help="restore the images in the folders of --input too")
+    add("--view", action="store_true", help="also write OUTPUT_view.html: before and after to look at in a browser")
     add("--verbose", action="store_true", help="print the intensities of every plane of a stack")
     return parser
 
@@ -101,6 +102,7 @@ def make_options(args: argparse.Namespace, metadata: Metadata) -> RestoreOptions
         precision=args.precision,
         seed=args.seed,
         verbose=args.verbose,
+        view=args.view,
         uncertainty=args.uncertainty,
         calibration=args.calibration,
         check=args.check,

@@ -25,6 +25,7 @@ class RestoreOptions:
         dtype: of the result: "float32", "uint8" or "uint16".
         precision, seed: as for `apply.Applier.load`.
         verbose: whether a line is printed for every plane of a stack.
+        view: whether a page to look at the result is written beside it.
         uncertainty: passes of which a map of the uncertainty is made, or None.
         calibration: what calibrate.py wrote, or None.
         check: whether a map is made of where the input contradicts the restored image.
@@ -40,6 +41,7 @@ class RestoreOptions:
     precision: str = "float32"
     seed: int = 0
     verbose: bool = False
+    view: bool = False
     uncertainty: int | None = None
     calibration: Path | None = None
     check: bool = False
