@@ -33,7 +33,7 @@ from training.options import tell_idle
 
 FOR_FILES = (
     "uncertainty calibration check cin_generator_path ground_truth overwrite channel time z max_gb skip_existing "
-    "recursive verbose isotropic"
+    "recursive verbose isotropic view"
 )
 DTYPES = ("float32", "uint8", "uint16")
 
@@ -67,6 +67,7 @@ def make_parser() -> OneLineParser:
     add("--overwrite", action="store_true", help="replace output files that exist")
     add("--skip_existing", action="store_true", help="leave out files whose restored image is there already")
     add("--recursive", action="store_true", help="restore the images in the folders of --input too")
+    add("--view", action="store_true", help="also write OUTPUT_view.html: before and after to look at in a browser")
     add("--verbose", action="store_true", help="print the intensities of every plane of a stack")
     return parser
 
@@ -108,6 +109,7 @@ def make_options(args: argparse.Namespace, metadata: Metadata) -> RestoreOptions
         seed=args.seed,
         verbose=args.verbose,
         normalize=args.normalize,
+        view=args.view,
         uncertainty=None if args.isotropic else args.uncertainty,
         calibration=args.calibration,
         check=args.check,

@@ -69,6 +69,7 @@ def restore_all(
             if truth:
                 print_scores(restorer.seen(source), planes, truth)
             restorer.write_maps(source, planes, job.target)
+            restorer.write_view(source, planes, job.target)
     if failures:
         print(f"error: {len(failures)} of {len(jobs)} files were not restored:", file=sys.stderr)
         print("\n".join(f"  {failure}" for failure in failures), file=sys.stderr)
@@ -223,6 +224,13 @@ class Restorer:
             self.uncertain.write(source, beside(target, "uncertainty"))
         if self.check:
             self.check(source, planes, self.wholes, beside(target, "check"))
+
+    def write_view(self, source: ImageFile, planes: np.ndarray, target: Path) -> None:
+        """Write the page on a restored file and its maps, where the options ask for it."""
+        if self.options.view:
+            from restoring.view import read_maps, write_view
+
+            print(f"  {write_view(target, source, planes, read_maps(target, self.options.maps))}: open it in a browser")
 
 
 def print_scores(seen: np.ndarray, planes: np.ndarray, truth: ImageFile) -> None:

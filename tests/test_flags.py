@@ -33,13 +33,14 @@ ALWAYS = {
     "train_cGAN": f"{TRAINING} recipe cin_augment",
     "train_baseline": f"{TRAINING} method augment",  # --augment of another method than care is an error
     "restore": f"generator_path input output {PART} ground_truth tile overlap average dtype uncertainty check "
-    "precision overwrite skip_existing verbose isotropic",
+    "precision overwrite skip_existing verbose isotropic view",
     "evaluate": "x y metric promote",
     "calibrate": "generator_path input ground_truth output uncertainty limit",
     "export": "generator_path format output",
     "reproduce_tables": "setting runs seed images_limit eval_limit data_dir tasks dir",
     "demo": "dir",
     "run_report": "",
+    "view": f"input {PART}",
     "data/simulate": "output kind n n_test size photons seed",
     "data/prepare_care": "output tasks input n_images n_test",
     "data/prepare_micrographs": "output input overwrite",
