@@ -3,7 +3,7 @@
     python restore.py --input=IMAGE.tif --output=RESTORED.tif                          with the shipped generator
     python restore.py --generator_path=Microscopy_cGAN_results/generator.h5 --input=IMAGE.tif --output=RESTORED.tif
     python restore.py --generator_path=... --input=FOLDER --output=FOLDER2 --average=8
-    python restore.py --input=STACK.tif --output=ISOTROPIC.tif --isotropic             (docs/isotropic.md)
+    python restore.py --input=STACK.tif --output=ISOTROPIC.tif --isotropic             planes as far apart as pixels
     python restore.py --generator_path=... --input=X.npy --output=R.npy --ground_truth=Y.npy
     python restore.py --generator_path=... --input=VOLUME.zarr --output=RESTORED.zarr [--scheduler=tcp://HOST:8786]
     python restore.py --generator_path=CIN-GAN_results/generator.h5 --task=Nuclei --input=CLEAN.npy --output=X.npy
@@ -143,7 +143,7 @@ def check_isotropic(args: argparse.Namespace, metadata: Metadata) -> None:
         raise InputError(
             f"--uncertainty={args.uncertainty}: --isotropic has two views of a stack; pass --uncertainty=2"
         )
-    for flag in ("check", "calibration", "z"):
+    for flag in ("check", "calibration", "z", "view"):
         if getattr(args, flag) not in (None, False):
             raise InputError(f"--{flag} cannot be combined with --isotropic; leave it out")
     if args.input.suffix.lower() == ".png" or args.output.suffix.lower() == ".png":
