@@ -210,7 +210,7 @@ def note_far_planes(image: ImageFile, voxels: Voxels, metadata: Metadata) -> Non
     if metadata.recipe == "any_defect" and voxels.factor > FARTHEST:
         print(
             f"note: {image.path}: planes lie {voxels.factor:.3g} pixels apart, and the shipped generator was trained "
-            f"with {FARTHEST} at most; a training on this stack (docs/isotropic.md) knows its distance"
+            f"with {FARTHEST} at most; train on this stack (data/prepare_stack.py)"
         )
 
 
