@@ -12,7 +12,7 @@ from restoring.generator_file import load_generator
 from training import run as launch
 from training.loop import COLLAPSED, DivergenceError, check_losses
 
-FLAGS = ["--recipe=tuned", "--num_iters=6", "--eval_every=2", "--save_every=2"]
+FLAGS = ["--recipe=tuned", "--init_from=none", "--num_iters=6", "--eval_every=2", "--save_every=2"]
 
 
 @pytest.fixture(autouse=True)
