@@ -63,7 +63,7 @@ def test_rollback_before_the_first_save_and_its_end(train, poisoned, capsys, mon
     monkeypatch.setattr(launch, "MOST_ROLLBACKS", 1)
     poisoned(always=True)
     with pytest.raises(DivergenceError):
-        train(train_cGAN, "--recipe=tuned", "--num_iters=5", "--on_divergence=rollback")
+        train(train_cGAN, "--recipe=tuned", "--init_from=none", "--num_iters=5", "--on_divergence=rollback")
     assert capsys.readouterr().out.count("back at iteration 0") == 1
 
 
