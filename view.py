@@ -16,7 +16,6 @@ from common.errors import InputError, run_script
 from data_utils import factor_between
 from restoring.image_files import enlarged, find_images, read_image
 from restoring.options import MAPS, add_part_flags, part_of
-from restoring.view import read_maps, write_view
 
 
 def make_parser() -> OneLineParser:
@@ -31,6 +30,8 @@ def make_parser() -> OneLineParser:
 
 def main(args: argparse.Namespace) -> int:
     """Write the page; returns the exit code."""
+    from restoring.view import read_maps, write_view
+
     for path in (args.restored, args.input):
         if path.is_dir():
             raise InputError(f"{path}: a folder; name one image file (a page shows one)")
