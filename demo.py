@@ -5,7 +5,7 @@
 
 The shipped generator restores as it is, without a training. CIN-GAN then learns the defects of ten images of each kind,
 and a cGAN is fine-tuned on the pairs that it makes; another is fine-tuned on ten pairs per task. All trainings are
-short: it takes about 6 minutes on two cores with AVX-512, up to 16 on slower ones. The table and before_after.png
+short: it takes about 4 minutes on two cores with AVX-512, longer on slower ones. The table and before_after.png
 compare them with the ground truth of the 10 test images of each task. The commands train on your own data too (README).
 """
 
