@@ -11,7 +11,7 @@ from small_generators import PAPER, identity_generator, metadata
 
 import reproduce_tables
 import train_cGAN
-from restoring.generator_file import save_generator
+from restoring.generator_file import SHIPPED, save_generator
 from tables.data import Data
 from tables.rows import JOBS
 from tables.trainings import training_arguments
@@ -76,6 +76,7 @@ IN_VAIN = [
     *[("reproduce_tables", f"--{flag}=1", "--runs=runs", "") for flag in TRAINING_OF_TABLES.split()],
     ("restore", "--task=A", "--generator_path={tuned}", "--generator_path={paper}"),
     ("restore", "--task=A", "--generator_path={directed}", "--generator_path={directed} --average=8"),
+    ("restore", "--task=A", "--generator_path={shipped} --average=8", "--generator_path={shipped} --check"),
     ("restore", "--task=A", "--generator_path={tuned} --uncertainty=2", "--generator_path={directed} --uncertainty=2"),
     ("restore", "--task=A", "--generator_path={tuned} --average=8", "--generator_path={tuned} --check"),
     ("restore", "--seed=0", "--generator_path={tuned}", "--generator_path={cin} --task=A"),
@@ -144,7 +145,7 @@ def places(tmp_path, monkeypatch):
         save_generator(identity_generator(), path, kinds[kind])
         record = {"arguments": {}, "versions": {}, "not_default": []}
         (path.parent / "args.json").write_text(json.dumps(record))
-    return {**paths, "folder": tmp_path}
+    return {**paths, "shipped": SHIPPED, "folder": tmp_path}
 
 
 @pytest.mark.parametrize(("command", "flag", "vain", "acts"), [case for case in IN_VAIN if case[2] is not None])

@@ -58,7 +58,7 @@ class DeviceOptions:
     precision: str = flag(
         "float32", "of the networks (default: float32)", choices=["float32", "bfloat16", "float16"], fixed=True
     )
-    deterministic: bool = flag(False, "same result every time on a GPU too (slower), as on a CPU")
+    deterministic: bool = flag(False, "same result every time on a GPU (slower)")
 
 
 @dataclass(frozen=True)
@@ -255,7 +255,8 @@ def _turns_alike(args: Arguments, metadata: Metadata) -> bool:
 def _restores_alike(args: Arguments, metadata: Metadata) -> bool:
     """Whether restore.py does the same for all tasks of a generator."""
     turns = args.average == 8 or args.uncertainty
-    return not args.check and (_turns_alike if turns else _scales_alike)(args, metadata)
+    unknown = args.task not in metadata.tasks  # as every task is to the shipped generator
+    return not args.check and (unknown or (_turns_alike if turns else _scales_alike)(args, metadata))
 
 
 def _of_the_recipe(part):
@@ -307,9 +308,7 @@ IDLE = {
         _only("n_critic", "has_critic", "has a critic"),
         _only("vgg_weights", "needs_vgg", "has a content loss"),
     ),
-    "a training on the CPU": (
-        Idle("deterministic", lambda options: options.devices.deterministic, "a CPU gives the same result every time"),
-    ),
+    "a training on the CPU": (Idle("deterministic", lambda options: options.devices.deterministic, "it is for GPUs"),),
     "restore": (
         Idle("task", _restores_alike, "this generator restores all tasks alike"),
         Idle("seed", lambda args, metadata: not metadata.noise_channels, "this generator draws no noise"),
