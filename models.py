@@ -102,16 +102,30 @@ def _convolve(x, filters, activation=None, size=3, strides=1):
     return layers.Conv2D(filters, size, strides=strides, padding="same", activation=activation)(x)
 
 
-def tuned_generator(
-    filters: tuple[int, ...] = (24, 48, 96), activation: str = "leaky_relu", skips: bool = True
-) -> keras.Model:
-    """A U-Net (arXiv 1505.04597) with a global skip and without normalisation; a thirteenth of the paper's arithmetic.
+# Network units (0 and 1 are an image's 2 and 99.8 percentiles) between which the tuned generator looks at an image.
+LOWEST_SEEN, HIGHEST_SEEN = -1.0, 2.0
 
-    Heights and widths are multiples of 4. Without `skips` its two halves are connected at the lowest resolution alone.
+
+def tuned_generator(
+    filters: tuple[int, ...] = (24, 48, 96), activation: str = "leaky_relu", skips: bool = True, limited: bool = True
+) -> keras.Model:
+    """A U-Net (arXiv 1505.04597) with a global skip and without normalisation; a tenth of the paper's arithmetic.
+
+    The U-Net computes a correction from the image limited to LOWEST_SEEN and HIGHEST_SEEN, which is added to the image
+    itself: what a hot pixel or a bead does to its surroundings is bounded, whatever its height, and the part of it that
+    is beyond the limits comes out as it went in. Heights and widths are multiples of 2 for each resolution after the
+    first. Without `skips` its two halves are connected at the lowest resolution alone.
     """
     image = keras.Input((None, None, 1), name="image")
-    correction = layers.Conv2D(1, 1, dtype="float32")(_unet(image, filters, activation, skips))
+    seen = _limit(image, LOWEST_SEEN, HIGHEST_SEEN) if limited else image
+    correction = layers.Conv2D(1, 1, dtype="float32")(_unet(seen, filters, activation, skips))
     return keras.Model(image, layers.Add(dtype="float32")([image, correction]), name="tuned_generator")
+
+
+def _limit(image, lowest, highest):
+    image = layers.Rescaling(1.0, -lowest, dtype="float32")(image)
+    image = layers.ReLU(max_value=highest - lowest, dtype="float32")(image)
+    return layers.Rescaling(1.0, lowest, dtype="float32")(image)
 
 
 # Sides in pixels of the averages that a blur is made of: its standard deviation is 4 pixels at most.

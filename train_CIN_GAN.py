@@ -54,6 +54,7 @@ def main(args: Arguments, recipe: Recipe | None = None) -> int:
     tell_idle(options.command, options)
     run = launch.open_run(options.run, "CIN-GAN_results")
     tasks = launch.load_tasks(options.data, options.run.seed)
+    launch.look_at_images(tasks, paired=False)
     no_rotate = choose_no_rotate(options, part.augmentation.turns, run, tasks)
     patch = launch.choose_patch(tasks, part.patch, recipe)
     check_patch(patch, part.margin)

@@ -15,7 +15,7 @@ from dataclasses import replace
 
 from common.command_line import Arguments, OneLineParser
 from common.errors import InputError, run_script
-from data_utils import Task
+from data_utils import Task, factors_of
 from methods import BASELINES
 from methods.baseline import Baseline
 from methods.batches import Sampling
@@ -38,8 +38,7 @@ def main(args: Arguments, baseline: Baseline | None = None) -> int:
     check(options, baseline)
     tell_idle(options.command, options)
     tasks = launch.load_tasks(options.data, options.run.seed)
-    if not baseline.unpaired:
-        launch.tell_of_unlike_pairs(tasks)
+    launch.look_at_images(tasks, paired=not baseline.unpaired)
     runs = [RunFolder(options.run.dir / baseline.folder / task.name, options.run.keep_checkpoints) for task in tasks]
     resumes, overwrites = plan_starts(options.run, runs)
     length = options.length
@@ -100,7 +99,15 @@ def train_task(options: BaselineOptions, baseline: Baseline, task: Task, run: Ru
         method = baseline.build(
             patch, options.run.seed, options.length.num_iters, options.augment, options.n_critic, features
         )
-    metadata = Metadata(baseline.name, options.method, [task.name], normalization, no_rotate, baseline.size_multiple)
+    metadata = Metadata(
+        baseline.name,
+        options.method,
+        [task.name],
+        normalization,
+        no_rotate,
+        baseline.size_multiple,
+        factors=factors_of([task]),
+    )
     training = launch.Training(options, run, strategy, method, Evaluator([task], metadata), baseline.linear)
     code = training.run(batches)
     # After the task and not before: it resets the precision too.

@@ -3,7 +3,7 @@
     python train_cGAN.py --batch_size=100 --num_iters=3000 --num_gpu=2 --images_limit=50        as published
     python train_cGAN.py --cin_augment=True --alpha=0.3 \\
         --cin_generator_path=CIN-GAN_results/generator.h5 --images_limit=50                     with CIN-GAN's pairs
-    python train_cGAN.py --recipe=tuned --images_limit=10 --num_iters=2100                      ten pairs, on a CPU
+    python train_cGAN.py --recipe=tuned --images_limit=10 --num_iters=600                       ten pairs, on a CPU
 
 Results appear in Microscopy_cGAN_results/ or, with --cin_augment=True, in Microscopy_cGAN_results_CIN_augm/ (below
 --dir): generator.h5, discriminator.h5 (recipe paper), log.csv, samples/, checkpoints/. Restore your images with
@@ -14,13 +14,16 @@ from __future__ import annotations
 
 from common.command_line import Arguments, OneLineParser
 from common.errors import InputError, run_script
-from data_utils import Task
+from data_utils import Task, factors_of
 from methods.batches import PairBatches, Sampling
+from methods.rehearsal import SIMULATED
 from recipes import RECIPES
 from recipes.recipe import CganPart, Recipe
 from restoring.generator_file import Metadata, read_metadata
 from training import run as launch
 from training.options import CGANOptions, tell_idle
+from training.run_folder import RunFolder
+from training.start import NONE, Start, find_start
 
 
 def make_parser() -> OneLineParser:
@@ -31,13 +34,12 @@ def make_parser() -> OneLineParser:
 def main(args: Arguments, recipe: Recipe | None = None) -> int:
     """Train with parsed arguments, and a recipe in place of the one that they name; returns the exit code."""
     recipe = recipe or RECIPES[args.recipe]
-    part = recipe.cgan
     options = CGANOptions.read(args, batch_size=recipe.batch_size)
     tell_idle(options.command, options)
     run = launch.open_run(options.run, "Microscopy_cGAN_results" + ("_CIN_augm" if options.cin_augment else ""))
+    part, start = choose_start(options, recipe.cgan, run)
     tasks = launch.load_tasks(options.data, options.run.seed)
-    if not (options.cin_augment and options.alpha == 1.0):
-        launch.tell_of_unlike_pairs(tasks)
+    launch.look_at_images(tasks, paired=not (options.cin_augment and options.alpha == 1.0))
     names = [task.name for task in tasks]
     check_cin_generator(options, names)
     no_rotate = launch.choose_no_rotate(options, run, tasks, options.cin_augment, part.augmentation.turns)
@@ -45,27 +47,53 @@ def main(args: Arguments, recipe: Recipe | None = None) -> int:
     strategy = launch.start_devices(options, run, f"recipe {options.recipe}", patch, part.gflop)
     from training.evaluation import Evaluator
 
-    variety = part.augmentation.mirror, part.augmentation.intensity, part.augmentation.mixup_after
+    vary = part.augmentation
+    variety = vary.mirror, vary.intensity, vary.mixup_after, vary.outliers
     sampling = Sampling(options.length.batch_size, patch, options.run.seed, no_rotate, *variety)
-    batches = make_batches(options, part, tasks, sampling)
+    batches = make_batches(options, part, tasks, sampling, start)
     with strategy.scope():
         features = launch.load_features(options.run.vgg_weights) if part.needs_vgg else None
         gan = part.build(options.run.seed, options.length.num_iters, features)
-    metadata = Metadata("cGAN", options.recipe, names, batches.normalization, no_rotate, recipe.size_multiple)
-    training = launch.Training(options, run, strategy, gan, Evaluator(tasks, metadata), part.adam.cosine)
+        if start:
+            start.load_into(gan)
+    metadata = Metadata(
+        "cGAN", options.recipe, names, batches.normalization, no_rotate, recipe.size_multiple, factors=factors_of(tasks)
+    )
+    training = launch.Training(options, run, strategy, gan, Evaluator(tasks, metadata), part.adam.cosine, start)
     return training.run(batches)
 
 
-def make_batches(options: CGANOptions, part: CganPart, tasks: list[Task], sampling: Sampling) -> PairBatches:
-    """Batches of real pairs and, with --cin_augment, of CIN-GAN's, each normalised as it needs."""
+def choose_start(options: CGANOptions, part: CganPart, run: RunFolder) -> tuple[CganPart, Start | None]:
+    """The part of the recipe that is trained, and the generator that it starts from; None for random weights."""
+    if options.run.resume and launch.version_of(run) < 3:
+        if options.init_from not in (None, NONE):
+            raise InputError(f"--init_from={options.init_from}: {run.path} was begun from random weights; leave it out")
+        return part.earlier or part, None
+    start = find_start(options.init_from, options.recipe, part)
+    if start is None:
+        return part, None
+    share = f"; {100 * start.rehearsal:.0f} % of every batch are simulated pairs" if start.rehearsal else ""
+    print(f"starting from {start.path}{share}")
+    return part.started(), start
+
+
+def make_batches(
+    options: CGANOptions, part: CganPart, tasks: list[Task], sampling: Sampling, start: Start | None = None
+) -> PairBatches:
+    """Batches of real pairs and, with --cin_augment, of CIN-GAN's, each normalised as it needs; rehearsed ones last."""
+    rehearsed = None
+    if start and start.rehearsal:
+        rehearsed = start.rehearsed(sampling.seed)
+        sampling = sampling._replace(no_rotate=[*sampling.no_rotate, SIMULATED])
     if not options.cin_augment:
-        return PairBatches(tasks, part.normalizing.fit(tasks), sampling)
+        return PairBatches(tasks, launch.fit_to_pairs(part.normalizing.fit, tasks), sampling, rehearsed=rehearsed)
     from training.generated_pairs import generate_pairs
 
     generated, scales = generate_pairs(options.cin_generator_path, tasks, sampling.seed, sampling.patch)
     of_generated = part.normalizing.fit(tasks, generated)
-    normalization = of_generated if options.alpha == 1.0 else part.normalizing.fit(tasks)
-    return PairBatches(tasks, normalization, sampling, generated, options.alpha, of_generated, scales)
+    alone = options.alpha == 1.0
+    normalization = of_generated if alone else launch.fit_to_pairs(part.normalizing.fit, tasks)
+    return PairBatches(tasks, normalization, sampling, generated, options.alpha, of_generated, scales, rehearsed)
 
 
 def check_cin_generator(options: CGANOptions, names: list[str]) -> None:

@@ -1,7 +1,8 @@
-"""How well recipe `tuned` restores: headline, seeds, folds, pairs, unpaired, ablation, length, precision, noise levels.
+"""How well recipe `tuned` restores, from ten pairs and other numbers, unpaired, from the shipped start, and why.
 
     python -m benchmarks quality --part=headline --data_dir=REAL --dir=OUT     ten pairs, three seeds, nothing else
     python -m benchmarks quality --part=seeds --data_dir=REAL --dir=OUT        and CARE, CIN-GAN's pairs, no pairs
+    ... --part=shipped                                    the shipped generator, untrained and as a start
     ... --part=folds, pairs, pool, unpaired, ablation, length or precision, with the same flags
     python -m benchmarks quality --part=noise --dir=OUT                        simulates its own images
 
@@ -27,9 +28,11 @@ from benchmarks.measuring import ROOT, Record, print_table, read_tasks, train_on
 from common.errors import InputError
 from common.files import write_text
 from methods.filters import has_bm3d
-from tables.scores import score_filter, score_generator
+from restoring.apply import Applier
+from restoring.generator_file import SHIPPED
+from tables.scores import score_filter, score_generator, score_images
 
-SECONDS_225, CIN, UNPAIRED, CARE, PRECISION = 2100, 1000, 1000, 335, 400  # iterations
+SECONDS_225, CIN, UNPAIRED, CARE, PRECISION, FINE_TUNING = 2100, 1000, 1000, 335, 400, 600  # iterations
 SEEDS = (42, 43, 44)
 PHOTONS = (5, 20, 100)
 FOLDS, VALIDATION = 3, range(40, 56)  # of ten training rows each; the rows that score them
@@ -53,7 +56,13 @@ class Cell(NamedTuple):
 
 
 def tuned(label="tuned", iterations=SECONDS_225, flags=(), command=("train_cGAN.py",), before=(), **options):
-    return Cell(label, command, (*before, "--recipe=tuned", f"--num_iters={iterations}", *flags), **options)
+    """From random weights."""
+    flags = (*before, "--recipe=tuned", "--init_from=none", f"--num_iters={iterations}", *flags)
+    return Cell(label, command, flags, **options)
+
+
+def fine_tuned(label="tuned, shipped start", flags=(), **options):
+    return Cell(label, ("train_cGAN.py",), ("--recipe=tuned", f"--num_iters={FINE_TUNING}", *flags), **options)
 
 
 def with_cin(label="tuned + CIN", cin="cin", flags=(), **options):
@@ -82,7 +91,17 @@ no_pairs = partial(with_cin, "tuned, no pairs", flags=(NO_PAIRS,), iterations=UN
 with_pool = partial(with_cin, flags=(POOL,), label="tuned + CIN, pool")
 LIMITS = {tuned: (10, 3, 1, 30, -1), care: (10, 3, 1, 30, -1), with_cin: (10, 3, 1, 30), with_pool: (10, 3, 1)}
 LONG = {"iterations": 8 * SECONDS_225}
+fine_tuned_unpaired = partial(fine_tuned, "tuned, shipped start, unpaired", flags=(*CIN_FLAGS, NO_PAIRS), cin="cin")
 PARTS = {
+    # The shipped generator as it is, and as the start of short trainings.
+    "shipped": [
+        Cell("shipped, untrained", (), (), limit=0),
+        *[
+            cell
+            for seed in SEEDS
+            for cell in (*[fine_tuned(limit=n, seed=seed) for n in (10, 3, 1)], fine_tuned_unpaired(seed=seed))
+        ],
+    ],
     "headline": [tuned(seed=seed) for seed in SEEDS],
     "seeds": [row(seed=seed) for row in (tuned, with_cin, no_pairs, care) for seed in SEEDS],
     # Two of the ingredients that were chosen last; `ablation` removes the others too, one by one.
@@ -120,6 +139,8 @@ PARTS = {
 
 def train_and_score(cell, data_dir, dir):
     """{task: [affine PSNR, SSIM, paper PSNR, SSIM]} of one cell, trained first where it is not."""
+    if not cell.command:
+        return {task.name: means({"images": score_shipped(task)}) for task in read_tasks(data_dir)}
     data = dir / cell.data if cell.data else data_dir
     shared = [f"--data_dir={data}", f"--images_limit={cell.limit}", f"--seed={cell.seed}", "--num_gpu=0"]
     name = f"limit{cell.limit}_seed{cell.seed}{cell.data and '_' + cell.data}"
@@ -131,6 +152,11 @@ def train_and_score(cell, data_dir, dir):
     run = train_once([*cell.command, *flags, *shared], dir / "runs" / f"{tag}_{name}", results)
     tasks = read_tasks(data, cell.limit, cell.seed)
     return {t.name: means(score_generator(run / t.name if baseline else run, t, cell.average)[0]) for t in tasks}
+
+
+def score_shipped(task):
+    apply = Applier.load(SHIPPED)
+    return score_images((apply(image, None, average=8) for image in task.test_x), task)
 
 
 def defect_generator(cell, dir, shared, name):

@@ -166,7 +166,14 @@ def processes_row(count):
 
 def start_training(folder, *flags, **options):
     """Start a training of small networks' standard size on the shipped sample."""
-    fixed = ("--recipe=tuned", "--num_gpu=0", "--tasks=Nuclei", "--eval_limit=1", f"--data_dir={ROOT / 'data'}")
+    fixed = (
+        "--recipe=tuned",
+        "--init_from=none",
+        "--num_gpu=0",
+        "--tasks=Nuclei",
+        "--eval_limit=1",
+        f"--data_dir={ROOT / 'data'}",
+    )
     words = [sys.executable, str(ROOT / "train_cGAN.py"), *fixed, f"--dir={folder}", *flags]
     return subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, **options)
 

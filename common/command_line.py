@@ -106,15 +106,20 @@ def share(text: str) -> float:
     return value
 
 
-def seconds(text: str) -> float:
-    """A positive number of seconds."""
+def positive(text: str, of: str = "") -> float:
+    """A positive number; `of` says of what, in the error."""
     try:
         value = float(text)
     except ValueError:
         value = 0.0
     if not 0.0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"expected a positive number of seconds, received {text!r}")
+        raise argparse.ArgumentTypeError(f"expected a positive number{of}, received {text!r}")
     return value
+
+
+def seconds(text: str) -> float:
+    """A positive number of seconds."""
+    return positive(text, " of seconds")
 
 
 def axes(text: str) -> str:

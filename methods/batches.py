@@ -14,6 +14,8 @@ import numpy as np
 from data_utils import Task
 from restoring.normalization import FixedNormalization, Normalization, Scale
 
+# Share of rehearsed pairs with a planted outlier, as the shipped generator was trained.
+REHEARSED_OUTLIERS = 0.25
 # One independent random stream per purpose.
 STREAM_EPOCH, STREAM_PAIR, STREAM_UNPAIRED = range(3)
 
@@ -85,6 +87,22 @@ def vary_intensity(images: list[np.ndarray], rng: np.random.Generator, amount: f
     return [(gain * image + offset).astype(np.float32) for image in images]
 
 
+def plant_outlier(pair: list[np.ndarray], rng: np.random.Generator) -> list[np.ndarray]:
+    """The same pixel, square, bead or line of light in x and y, 3 to 100 units high: around it nothing is to change.
+
+    Args:
+        pair: [x, y], both (H, W) float32 in network units.
+        rng: numpy Generator.
+    """
+    height, width = pair[0].shape
+    side, shape = rng.integers(1, 13), rng.integers(4)
+    rows, columns = [(1, 1), (side, side), (1, width), (height, 1)][shape]
+    top, left = rng.integers(height - rows + 1), rng.integers(width - columns + 1)
+    light = np.zeros((height, width), np.float32)
+    light[top : top + rows, left : left + columns] = np.exp(rng.uniform(np.log(3), np.log(100)))
+    return [image + light for image in pair]
+
+
 def mixup(pair: list[np.ndarray], other: list[np.ndarray], rng: np.random.Generator) -> list[np.ndarray]:
     """Convex combination of two pairs, the same for x and y (mixup; Zhang et al., arXiv 1710.09412, section 2).
 
@@ -111,6 +129,7 @@ class Sampling(NamedTuple):
         intensity: `vary_intensity`'s amount for pairs; 0 leaves them as they are.
         mixup_after: epochs after which every real pair is mixed with one drawn from its task, unless it is the only
             one; epochs of all draws, generated pairs among them. None never mixes.
+        outliers: share of the pairs in which `plant_outlier` plants one.
     """
 
     batch_size: int
@@ -120,6 +139,7 @@ class Sampling(NamedTuple):
     mirror: bool
     intensity: float = 0.0
     mixup_after: int | None = None
+    outliers: float = 0.0
 
 
 class Pairs:
@@ -147,8 +167,8 @@ class Pairs:
         """[x, y] of one pair in network units, float32; `cut` makes patches of the two whole images."""
         pair, key = [images[row] for images in self.images[name]], (name, int(row))
         if key not in self.scales:
-            x = self.x_scales[name][row] if self.x_scales else pair[0]
-            self.scales[key] = self.normalization.pair_scales(name, x, pair[1])
+            whole = self.x_scales[name][row] if self.x_scales else None
+            self.scales[key] = self.normalization.pair_scales(name, *pair, whole)
         return [scale.normalize(patch) for scale, patch in zip(self.scales[key], cut(pair), strict=True)]
 
 
@@ -163,6 +183,7 @@ class PairBatches:
         generated_normalization: of the generated pairs; None for `normalization`. Fitted to them, it keeps an error
             in CIN-GAN's gain from contradicting the real pairs.
         generated_scales: `Pairs`' x_scales of the generated pairs.
+        rehearsed: (name, share, `Pairs` of that one task) of what fills the end of every batch; None for nothing.
     """
 
     def __init__(
@@ -174,18 +195,22 @@ class PairBatches:
         alpha: float = 0.0,
         generated_normalization: Normalization | None = None,
         generated_scales: dict[str, Sequence[Scale]] | None = None,
+        rehearsed: tuple[str, float, Pairs] | None = None,
     ):
         self.tasks, self.normalization = tasks, normalization
         self.batch_size, self.patch, self.seed, self.no_rotate, self.mirror, *variety = sampling
-        self.intensity, self.mixup_after = variety
+        self.intensity, self.mixup_after, self.outliers = variety
         self.alpha = alpha if generated else 0.0
         self.real = Pairs({task.name: (task.train_x, task.train_y) for task in tasks}, normalization)
         self.generated = Pairs(generated or {}, generated_normalization or normalization, generated_scales)
+        name, share, self.rehearsed = rehearsed or ("", 0.0, None)
+        self.rehearsals = [name] * round(share * self.batch_size)
 
     def __call__(self, iteration: int) -> dict[str, np.ndarray]:
         rng = np.random.default_rng([self.seed, STREAM_PAIR, iteration])
-        first = iteration * self.batch_size
-        pairs = [self._pair(sample, rng) for sample in range(first, first + self.batch_size)]
+        count = self.batch_size - len(self.rehearsals)
+        pairs = [self._pair(sample, rng) for sample in range(iteration * count, (iteration + 1) * count)]
+        pairs += [self._rehearse(name, rng) for name in self.rehearsals]
         x, y = (np.stack(images)[..., None] for images in zip(*pairs, strict=True))
         return {"x": x, "y": y}
 
@@ -201,13 +226,19 @@ class PairBatches:
             return pair
         return mixup(pair, self._random_pair(self.real, task.name, rng), rng)
 
+    def _rehearse(self, name, rng):
+        pair = self._random_pair(self.rehearsed, name, rng)
+        return plant_outlier(pair, rng) if rng.random() < REHEARSED_OUTLIERS else pair
+
     def _random_pair(self, pairs, name, rng):
         return self._pair_of(pairs, name, rng.integers(pairs.count(name)), rng)
 
     def _pair_of(self, pairs, name, row, rng):
         pair = pairs.patches(name, row, lambda images: crop(images, self.patch, rng))
         pair = turn(pair, rng, name not in self.no_rotate, self.mirror)
-        return vary_intensity(pair, rng, self.intensity) if self.intensity else pair
+        if self.intensity:
+            pair = vary_intensity(pair, rng, self.intensity)
+        return plant_outlier(pair, rng) if self.outliers and rng.random() < self.outliers else pair
 
 
 class UnpairedBatches:

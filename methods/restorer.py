@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import keras
 import tensorflow as tf
 
+import models
 from methods.method import Method, build_float32, make_adam
 
 if TYPE_CHECKING:
@@ -26,12 +27,15 @@ class Restorer(Method):
             {name: scalar}: this replica's losses and gradient norms.
         """
         x, y = batch["x"], batch["y"]
+        # What lies beyond the limits, a hot pixel or a bead, is added to what the generator makes: it is to stay.
+        beyond = x - tf.clip_by_value(x, models.LOWEST_SEEN, models.HIGHEST_SEEN)
+        y = tf.where(beyond == 0.0, y, x - beyond)
         real = {"y": self.look_at(y)}
         with tf.GradientTape() as generator_tape:
             restored = self.generator(x, training=True)
         with tf.GradientTape(persistent=True) as tape:
             tape.watch(restored)
-            terms = self.losses_of(self.look_at(restored), real)
+            terms = self.losses_of(self.look_at(restored - beyond), real)
         return {**terms, **self.update_generator(generator_tape, tape, terms, self.weights(), restored)}
 
 

@@ -65,12 +65,14 @@ class Augmentation:
             intensity / 6 of their span.
         mixup_after: epochs (pairs x tasks / batch size iterations each) after which real pairs are mixed with each
             other, or None.
+        outliers: share of the pairs in which the same pixel, bead or line of light is planted into x and y.
     """
 
     turns: str
     mirror: bool = False
     intensity: float = 0.0
     mixup_after: int | None = None
+    outliers: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -126,15 +128,37 @@ class Part:
         return tuple(replace(term, weight=weights.get(term.name, term.weight)) for term in self.terms)
 
 
+@dataclass(frozen=True)
+class FineTuning:
+    """How a training goes on from a generator that was trained before.
+
+    Args:
+        rate: Adam's step size, in place of the recipe's.
+        rehearsal: share of simulated pairs in every batch.
+    """
+
+    rate: float
+    rehearsal: float
+
+
 @dataclass(frozen=True, kw_only=True)
 class CganPart(Part):
     """What restores: `generator()` makes y of x.
 
     Args:
         discriminator: builds the network that tells real pairs from restored ones; None where there is none.
+        fine_tuning: how it is trained from a start (`--init_from`), by default the shipped generator; None where it
+            always starts from random weights.
+        earlier: the part with which runs go on that were begun before there was `--init_from`; None for this one.
     """
 
     discriminator: Callable[[], keras.Model] | None = None
+    fine_tuning: FineTuning | None = None
+    earlier: CganPart | None = None
+
+    def started(self) -> CganPart:
+        """The part that trains on from a start."""
+        return replace(self, adam=replace(self.adam, rate=self.fine_tuning.rate))
 
     def build(self, seed: int, num_iters: int, features: keras.Model | None) -> Method:
         """The method, ready to train; call under the strategy's scope.

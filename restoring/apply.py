@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -52,6 +53,18 @@ class Applier:
         network = in_precision(network, precision)
         return cls(lambda inputs, training: network.predict_on_batch(inputs), metadata, seed, network)
 
+    def count_beyond(self, image: np.ndarray, scale: Scale) -> int:
+        """Pixels of an (H, W) image in raw units that are too bright or dark for the network to look at.
+
+        A tuned generator limits what it looks at (`models.tuned_generator`), and passes on the rest as it is.
+        """
+        layers = self.network.layers
+        limit = next((i for i, layer in enumerate(layers) if getattr(layer, "max_value", None)), None)
+        if limit is None:
+            return 0
+        lowest, seen = -layers[limit - 1].offset, scale.normalize(image)
+        return int(np.sum((seen < lowest) | (seen > lowest + layers[limit].max_value)))
+
     def with_dropout(self) -> Applier | None:
         """The same loaded generator with its dropout on; None where it has none."""
         network = self.network
@@ -83,8 +96,8 @@ class Applier:
         """
         return self.with_scales(image, self.scales(image, task), task, draw, tile, overlap, average)
 
-    def scales(self, image: np.ndarray, task: str | None) -> tuple[Scale, Scale]:
-        """(Scale of what goes in, Scale of what comes out) of a whole raw image."""
+    def scales(self, image: np.ndarray | Scale, task: str | None) -> tuple[Scale, Scale]:
+        """(Scale of what goes in, Scale of what comes out) of a whole raw image, or by percentiles taken before."""
         scales = self.metadata.normalization
         if self.makes_defects:
             return scales.y_scale(task, image), scales.x_scale(task, image)
@@ -133,8 +146,19 @@ class Applier:
             yield undo(self._tiled(apply(normalized), task, draw, tile, overlap))
 
     def may_rotate(self, task: str | None) -> bool:
-        """Without a task, every task that the generator knows must allow quarter turns."""
-        return not set(self.metadata.no_rotate) & ({task} if task else set(self.metadata.tasks))
+        """Without a task that the generator knows, every task of it must allow quarter turns."""
+        known = self.metadata.tasks
+        return not set(self.metadata.no_rotate) & ({task} if task in known else set(known))
+
+    def count_tiles(self, shape: tuple[int, int], tile: int | None, overlap: int) -> int:
+        """In how many tiles an (H, W) image is restored."""
+        multiple = self.metadata.size_multiple
+        sizes = [size + 2 * self.metadata.margin for size in shape]
+        sizes = [size + -size % multiple for size in sizes]
+        if tile is None or max(sizes) <= tile:
+            return 1
+        tile, overlap = (max(size // multiple, 1) * multiple if size else 0 for size in (tile, overlap))
+        return math.prod(len(tile_grid(size, tile, overlap, multiple)[0]) for size in sizes)
 
     def _tiled(self, image, task, draw, tile, overlap):
         # Padded once and cut at multiples: tiles then meet the network's strides where the whole image would.

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 
 from common.errors import InputError
-from restoring.apply import Applier
-from restoring.generator_file import Metadata
-from restoring.image_files import ImageFile, to_dtype, write_image
+from restoring.apply import Applier, symmetries
+from restoring.generator_file import Metadata, read_metadata
+from restoring.image_files import ImageFile, WritingError, enlarged, read_image, to_dtype, write_image
 from restoring.options import RestoreOptions
-from restoring.outputs import beside
+from restoring.outputs import Job, beside
+from restoring.reading import WHOLE, Part
+from restoring.stacks import wholes_of
+
+FLUX = 0.1  # by which a restored image's mean may differ from its input's before a warning
 
 
 def check_maps(options: RestoreOptions, metadata: Metadata) -> None:
@@ -25,80 +31,215 @@ def check_maps(options: RestoreOptions, metadata: Metadata) -> None:
         check_cin_generator(options, metadata)
 
 
-def load_restorer(options: RestoreOptions) -> tuple[Callable[[np.ndarray, int], np.ndarray], list[Callable]]:
-    """The generator, loaded once, and what writes the maps beside every restored image.
-
-    Returns:
-        (function of a plane, (H, W) float32, and its index, that gives the restored plane;
-        functions of (source, restored planes, output path)).
-    """
-    apply, task = Applier.load(options.generator, options.seed, options.precision), options.task
-    if options.average == 8 and task is None and not apply.may_rotate(None):
-        print("note: without --task, averaging over the four flips alone (some of its tasks must not be turned)")
-
-    def restore(image, index):
-        return apply(image, task, index, options.tile, options.overlap, options.average)
-
-    if not options.maps:
-        return restore, []
-    from restoring import trust_maps
-
-    writers = []
-    if options.uncertainty:
-        uncertain = trust_maps.UncertaintyMap(apply, options)
-        restore = uncertain.restore
-        writers.append(lambda source, planes, target: uncertain.write(source, beside(target, "uncertainty")))
-    if options.check:
-        check = trust_maps.CheckMap(Applier.load(options.cin_generator), apply.metadata.normalization, task)
-        writers.append(lambda source, planes, target: check(source, planes, beside(target, "check")))
-    return restore, writers
-
-
-def restore_file(options: RestoreOptions, restore: Callable, source: ImageFile, target: Path) -> np.ndarray:
-    """Restore every plane of one file, write the result, and print how its intensities relate to the input's.
+def restore_all(
+    restorer_of: Callable[[RestoreOptions], Restorer],
+    options: RestoreOptions,
+    jobs: list[Job],
+    axes: str | None = None,
+    part: Part = WHOLE,
+) -> int:
+    """Restore image files, one after the other; one that fails does not stop those after it.
 
     Args:
-        restore: `load_restorer`'s.
+        restorer_of: `Restorer`, or `isotropic.IsotropicRestorer`.
+        options: how.
+        jobs: the files, what becomes of them, and their ground truths.
+        axes, part: as for `read_image`.
 
     Returns:
-        The restored planes, (N, H, W) float32.
+        The exit code: 1 where some of several files failed; they are listed at the end.
+
+    Raises:
+        InputError: the only file failed, or nothing can be written any more.
     """
-    from common.progress import progress_bar
-
-    print(f"{source.path}: {source.describe()}")
-    with progress_bar(total=len(source.planes), desc=source.path.name, unit="image", leave=False, delay=2) as bar:
-        planes = []
-        for index, plane in enumerate(source.planes):
-            planes.append(restore(np.asarray(plane, np.float32), index))
-            bar.update()
-    planes = np.stack(planes)
-    if not np.isfinite(planes).all():
-        raise InputError(f"{source.path}: the generator's output is not finite; is {options.generator} damaged?")
-    values, clipped = to_dtype(planes, options.dtype)
-    if clipped:
-        print(f"note: {target}: {clipped} of {planes.size} pixels clipped to the range of {options.dtype}")
-    write_image(target, source, values)
-    print(f"{source.path} -> {target}")
-    print_intensities(source, planes)
-    return planes
-
-
-def print_intensities(source: ImageFile, planes: np.ndarray) -> None:
-    """Print how the intensities of each restored image relate to those of its input."""
-    from common.metrics import intensities
-
-    for index, (restored, image) in enumerate(zip(planes, source.planes, strict=True)):
-        gain, offset, flux = intensities(restored, image)
-        print(f"  plane {index}: restored = {gain:.3g} * x + {offset:.3g}, flux {flux:.3f} of x's")
+    failures, restorer = [], None
+    factor = read_metadata(options.generator).factor(options.task)
+    if factor > 1:
+        print(f"images are enlarged {factor} times (cubic splines), as in this generator's training")
+    for job in jobs:
+        source = truth = planes = None  # Two large images need not be held at once.
+        with _collected(failures, jobs):
+            source = enlarged(read_image(job.source, axes, part), factor)
+            truth = read_image(job.truth, axes, part) if job.truth else None
+        if source is None or (job.truth and truth is None):
+            continue
+        restorer = restorer or restorer_of(options)  # TensorFlow is imported once there is something to restore.
+        with _collected(failures, jobs):
+            planes = restorer.restore(source, job.target)
+            if truth:
+                print_scores(restorer.seen(source), planes, truth)
+            restorer.write_maps(source, planes, job.target)
+            restorer.write_view(source, planes, job.target)
+    if failures:
+        print(f"error: {len(failures)} of {len(jobs)} files were not restored:", file=sys.stderr)
+        print("\n".join(f"  {failure}" for failure in failures), file=sys.stderr)
+    return 1 if failures else 0
 
 
-def print_scores(source: ImageFile, planes: np.ndarray, truth: ImageFile) -> None:
+@contextmanager
+def _collected(failures: list[str], jobs: list[Job]) -> Iterator[None]:
+    """Keep the message of a file that fails, where there are others; what cannot be written ends everything."""
+    try:
+        yield
+    except WritingError:
+        raise
+    except (InputError, OSError, MemoryError) as failure:
+        if len(jobs) == 1:
+            raise
+        failures.append(" ".join((str(failure) or type(failure).__name__).split()))
+        print(f"note: {failures[-1]}; going on with the next file")
+
+
+class Restorer:
+    """A generator, loaded once, that restores image files and writes the maps beside them.
+
+    Args:
+        options: how.
+    """
+
+    def __init__(self, options: RestoreOptions):
+        self.options = options
+        self.apply = Applier.load(options.generator, options.seed, options.precision)
+        self.turns = len(symmetries(options.average, self.apply.may_rotate(options.task)))
+        if self.turns < options.average and options.task is None:
+            print("note: without --task, averaging over the four flips alone (some of its tasks must not be turned)")
+        self.uncertain = self.check = None
+        if options.maps:
+            self._load_maps()
+        self.bar = None
+        for applier in (self.apply, self.uncertain and self.uncertain.dropout):
+            if applier:
+                applier.model = self._counted(applier.model)
+
+    def _load_maps(self):
+        from restoring import trust_maps
+
+        options = self.options
+        if options.uncertainty:
+            self.uncertain = trust_maps.UncertaintyMap(self.apply, options)
+            passes = (
+                self.turns + options.uncertainty if self.uncertain.dropout else max(self.turns, options.uncertainty)
+            )
+            self.turns = passes
+        if options.check:
+            normalization = self.apply.metadata.normalization
+            self.check = trust_maps.CheckMap(Applier.load(options.cin_generator), normalization, options.task)
+
+    def _counted(self, model):
+        """A model, each call of which moves the bar."""
+
+        def run(inputs, training):
+            output = model(inputs, training=training)
+            self.bar.update()
+            return output
+
+        return run
+
+    def restore(self, source: ImageFile, target: Path) -> np.ndarray:
+        """Restore every plane of one file, write the result, and print how its intensities relate to the input's.
+
+        Returns:
+            The restored planes, (N, H, W) float32.
+        """
+        how, planes = self.options, np.empty(source.planes.shape, np.float32)
+        self.wholes = wholes_of(source, how.normalize)
+        scales = [self.apply.scales(whole, how.task) for whole in self.wholes]
+        with self._bar(source, len(planes) * self.count_tiles(planes.shape[1:])) as self.bar:
+            for index, plane in enumerate(source.planes):
+                x = np.asarray(plane, np.float32)
+                if self.uncertain:
+                    planes[index] = self.uncertain.restore(x, scales[index])
+                else:
+                    size = (how.tile, how.overlap, how.average)
+                    planes[index] = self.apply.with_scales(x, scales[index], how.task, index, *size)
+        self._note_beyond(source, [before for before, _ in scales])
+        self._write(source, planes, target)
+        self._print_summary(source, target, list(zip(planes, source.planes, strict=True)), "planes")
+        return planes
+
+    def count_tiles(self, shape: tuple[int, int]) -> int:
+        """How often the network runs for an (H, W) image."""
+        return self.turns * self.apply.count_tiles(shape, self.options.tile, self.options.overlap)
+
+    def _bar(self, source, tiles):
+        from common.progress import progress_bar
+
+        words = f"{source.path.name}, {source.axes}"
+        return progress_bar(total=tiles, desc=words, unit="tile", leave=False, delay=2)
+
+    def _note_beyond(self, source, scales):
+        """Say how many pixels the network does not look at, by the Scale of each plane."""
+        pairs = zip(source.planes, scales, strict=True)
+        beyond = sum(self.apply.count_beyond(np.asarray(plane, np.float32), scale) for plane, scale in pairs)
+        if beyond:
+            print(
+                f"note: {source.path}: {beyond} pixels are far brighter or darker than the image (hot pixels? beads?); "
+                "what is beyond twice its brightness range is kept as it is"
+            )
+
+    def _write(self, source, planes, target):
+        """Write restored planes in the shape of an image. Raises InputError where they are not finite."""
+        how = self.options
+        if not np.isfinite(planes).all():
+            raise InputError(f"{source.path}: the generator's output is not finite; is {how.generator} damaged?")
+        values, clipped = to_dtype(planes, how.dtype)
+        if clipped:
+            print(f"note: {target}: {clipped} of {planes.size} pixels clipped to the range of {how.dtype}")
+        write_image(target, source, values)
+
+    def _print_summary(self, source, target, pairs, kind):
+        """One line on a file, one more for each plane with --verbose, and a warning where intensities are lost.
+
+        Args:
+            pairs: [(restored, input)], images of a kind, "planes" or "sections".
+        """
+        from common.metrics import intensities
+
+        lines = np.array([intensities(*pair) for pair in pairs])
+        gain, offset, flux = np.median(lines, axis=0)
+        many = f" (medians of {len(lines)} {kind})" if len(lines) > 1 else ""
+        found = f"restored = {gain:.3g} * x + {offset:.3g}, flux {flux:.3f} of x's{many}"
+        print(f"{source.path}: {source.describe()} -> {target}: {found}")
+        for index, (gain, offset, flux) in enumerate(lines) if self.options.verbose else ():
+            print(f"  {kind[:-1]} {index}: restored = {gain:.3g} * x + {offset:.3g}, flux {flux:.3f} of x's")
+        if self.apply.metadata.normalization.kind == "fixed":
+            return  # Restored in y's units: x's gain and flux need not be kept.
+        # Where the mean is about 0 (a background was subtracted), the ratio of two means says nothing.
+        bright = [x.mean() > FLUX * x.std() for _, x in pairs]
+        odd = [i for i, (gain, _, flux) in enumerate(lines) if (bright[i] and abs(flux - 1) > FLUX) or gain < 0]
+        if odd:
+            gain, _, flux = lines[odd[0]]
+            print(
+                f"warning: {target}: do not measure intensities in {len(odd)} of {len(lines)} {kind}; "
+                f"{kind[:-1]} {odd[0]} has {flux:.2f} of x's flux" + (" and is inverted" if gain < 0 else "")
+            )
+
+    def seen(self, source: ImageFile) -> np.ndarray:
+        """The planes of a file that a ground truth is compared with, beside the restored ones."""
+        return source.planes
+
+    def write_maps(self, source: ImageFile, planes: np.ndarray, target: Path) -> None:
+        """Write the maps that the options ask for beside a restored file."""
+        if self.uncertain:
+            self.uncertain.write(source, beside(target, "uncertainty"))
+        if self.check:
+            self.check(source, planes, self.wholes, beside(target, "check"))
+
+    def write_view(self, source: ImageFile, planes: np.ndarray, target: Path) -> None:
+        """Write the page on a restored file and its maps, where the options ask for it."""
+        if self.options.view:
+            from restoring.view import read_maps, write_view
+
+            print(f"  {write_view(target, source, planes, read_maps(target, self.options.maps))}: open it in a browser")
+
+
+def print_scores(seen: np.ndarray, planes: np.ndarray, truth: ImageFile) -> None:
     """Print PSNR and SSIM of input and output against the ground truth, in both metrics."""
     from common.metrics import mean_scores
 
     if truth.planes.shape != planes.shape:
-        raise InputError(f"{truth.path}: {truth.planes.shape} images, but {source.path} has {planes.shape}")
-    for name, images in (("input", source.planes), ("output", planes)):
+        raise InputError(f"{truth.path}: {truth.planes.shape} images, but the restored ones are {planes.shape}")
+    for name, images in (("input", seen), ("output", planes)):
         scores = mean_scores(images, truth.planes)
         parts = [f"{m} {scores[f'{m}_psnr']:.2f} dB / {scores[f'{m}_ssim']:.3f}" for m in ("affine", "paper")]
         print(f"  {name:6s} {'   '.join(parts)}")

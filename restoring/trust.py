@@ -21,7 +21,7 @@ from scipy.optimize import minimize
 
 from common.errors import InputError
 from restoring.apply import OVERLAP, TILE, Applier, symmetries
-from restoring.normalization import HIGH_PERCENTILE, LOW_PERCENTILE
+from restoring.normalization import HIGH_PERCENTILE, LOW_PERCENTILE, Scale
 
 DRAWS = 16  # of the noise, per image
 WINDOW = 7  # pixels over which contradictions and disagreements are gathered: single pixels are noise
@@ -67,16 +67,15 @@ def passes(
         InputError: more passes than there are flips and turns, where the network has no dropout.
     """
     check_passes(apply, dropout, task, count)
-    if dropout is None:
-        return restored_with_passes(apply, None, image, task, count, tile, overlap, 1)[1]
     scales = apply.scales(image, task)
-    return np.stack([dropout.with_scales(image, scales, task, 0, tile, overlap, 1) for _ in range(count)])
+    return restored_with_passes(apply, dropout, image, scales, task, count, tile, overlap, 1)[1]
 
 
 def restored_with_passes(
     apply: Applier,
     dropout: Applier | None,
     image: np.ndarray,
+    scales: tuple[Scale, Scale],
     task: str | None,
     count: int,
     tile: int | None,
@@ -86,12 +85,14 @@ def restored_with_passes(
     """The restored image, (H, W) float32, and `passes`; flips and turns that both need are computed once.
 
     Args:
+        scales: of `apply.scales`, of the image or of the stack that it belongs to.
         average: 1 or 8, as for `apply`; the others as for `passes`.
     """
+    before, after = scales
     if dropout is not None:
-        restored = apply(image, task, 0, tile, overlap, average)
-        return restored, passes(apply, dropout, image, task, count, tile, overlap)
-    before, after = apply.scales(image, task)
+        restored = apply.with_scales(image, scales, task, 0, tile, overlap, average)
+        outputs = [dropout.with_scales(image, scales, task, 0, tile, overlap, 1) for _ in range(count)]
+        return restored, np.stack(outputs)
     # The first of the eight leaves the image as it is.
     turns = symmetries(8, apply.may_rotate(task))[: max(count, average)]
     outputs = list(apply.turned(before.normalize(image), turns, task, 0, tile, overlap))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from restoring import trust
 from restoring.apply import Applier
 from restoring.generator_file import Metadata, read_metadata
 from restoring.image_files import ImageFile, write_image
-from restoring.normalization import Normalization, OwnPercentileNormalization
+from restoring.normalization import Normalization, OwnPercentileNormalization, Scale
 from restoring.options import RestoreOptions
 
 
@@ -32,15 +33,20 @@ class UncertaintyMap:
         self.calibration = trust.read_calibration(options.calibration) if options.calibration else None
         self.maps = []
 
-    def restore(self, x: np.ndarray, index: int) -> np.ndarray:
-        """Restore one (H, W) float32 image, and keep its map for the file that is written next; any index does."""
+    def restore(self, x: np.ndarray, scales: tuple[Scale, Scale]) -> np.ndarray:
+        """Restore one (H, W) float32 image, and keep its map for the file that is written next.
+
+        Args:
+            scales: of the image, or of the stack that it belongs to.
+        """
         how = self.options
         restored, outputs = trust.restored_with_passes(
-            self.apply, self.dropout, x, how.task, how.uncertainty, how.tile, how.overlap, how.average
+            self.apply, self.dropout, x, scales, how.task, how.uncertainty, how.tile, how.overlap, how.average
         )
         deviation = trust.disagreement(outputs)
         if self.calibration:
-            span = trust.image_span(x)
+            # The calibration is in units of percentile spans, and a stack's is that of all its planes.
+            span = trust.image_span(x) if self.apply.metadata.normalization.kind == "fixed" else scales[0].span
             deviation = span * self.calibration.error(deviation / span)
         self.maps.append(deviation)
         return restored
@@ -65,12 +71,14 @@ class CheckMap:
     def __init__(self, apply_cin: Applier, normalization: Normalization, task: str):
         self.apply_cin, self.normalization, self.task = apply_cin, normalization, task
 
-    def __call__(self, source: ImageFile, planes: np.ndarray, target: Path) -> None:
-        """Write the map of one file; `planes` are the restored images."""
+    def __call__(
+        self, source: ImageFile, planes: np.ndarray, wholes: Sequence[np.ndarray | Scale], target: Path
+    ) -> None:
+        """Write the map of one file; `planes` are the restored images, `wholes` what their scales were taken from."""
         maps = []
         for index, (x, restored) in enumerate(zip(source.planes, planes, strict=True)):
             x = np.asarray(x, np.float32)
-            y = self.in_units_of_y(restored, x)
+            y = self.in_units_of_y(restored, wholes[index])
             found = trust.contradiction(x, *trust.made_again(self.apply_cin, y, self.task))
             share = 100 * np.mean(np.abs(found) > trust.CONTRADICTED)
             most = np.abs(found).max()
@@ -78,19 +86,32 @@ class CheckMap:
             maps.append(found)
         write_map(target, source, maps)
 
-    def in_units_of_y(self, restored: np.ndarray, x: np.ndarray) -> np.ndarray:
-        """A restored image in the raw units of the task's y, which CIN-GAN expects."""
+    def in_units_of_y(self, restored: np.ndarray, x: np.ndarray | Scale) -> np.ndarray:
+        """A restored image in the raw units of the task's y, which CIN-GAN expects.
+
+        Where pairs differ in gain, or the generator has seen none of the task (the shipped one), y's scale is unknown:
+        it is CIN-GAN's then, under which x and y are equally bright.
+        """
+        known = self.task in self.normalization.tasks()
+        if not known or self.task in with_own_gains(self.normalization):
+            x_scale, y_scale = self.apply_cin.metadata.normalization.scales[self.task]
+            return y_scale.undo(x_scale.normalize(restored))
         out, y = (getattr(self.normalization, name)(self.task, x) for name in ("restored_scale", "y_scale"))
         return y.undo(out.normalize(restored))
 
 
-def write_map(target: Path, source: ImageFile, maps: list[np.ndarray]) -> None:
+def with_own_gains(normalization: Normalization) -> Collection[str]:
+    """Names of the tasks whose training pairs differ in gain, so that the scale of y of a new image is unknown."""
+    return getattr(normalization, "own_gains", {}).keys()
+
+
+def write_map(target: Path, source: ImageFile, maps: Sequence[np.ndarray]) -> None:
     """Write (H, W) maps with the metadata of their image, but for its display range: a viewer would show them black."""
     details = source.metadata.get("metadata")
     if isinstance(details, dict):
         kept = {key: value for key, value in details.items() if key not in ("min", "max", "Ranges", "LUTs")}
         source = source._replace(metadata={**source.metadata, "metadata": kept})
-    write_image(target, source, np.stack(maps).astype(np.float32))
+    write_image(target, source, np.asarray(maps, np.float32))
 
 
 def check_cin_generator(options: RestoreOptions, metadata: Metadata) -> None:
@@ -103,6 +124,11 @@ def check_cin_generator(options: RestoreOptions, metadata: Metadata) -> None:
         raise InputError(f"{path}: expected a CIN-GAN's generator that knows {task}")
     if not cin.noise_channels:
         raise InputError(f"{path} makes no noise, so --check cannot estimate a tolerance; use a tuned CIN-GAN")
+    if task in with_own_gains(metadata.normalization):
+        print(
+            f"note: --check: the training pairs of {task} differ in gain, so the scale of its y is unknown; the one at "
+            "which CIN-GAN's x and y are equally bright is used"
+        )
     if metadata.script == "CARE" and not isinstance(metadata.normalization, OwnPercentileNormalization):
         raise InputError(
             f"--check: {options.generator} is CARE's, of an older version, and does not hold how the intensities of "

@@ -1,6 +1,6 @@
 """Restoring OME-Zarr volumes block by block: larger than memory, on local processes or a dask cluster.
 
-Every plane (the last two axes) is an image of its own, as in `restore.py`: normalised once as a whole, and restored in
+Every plane (axes y and x) is restored by itself, as in `restore.py`: normalised with its stack, or as a whole, in
 blocks that see their surroundings, so that blocks leave no seams. What is finished is kept in OUTPUT.partial; the same
 command goes on where it was stopped. The volume gets its own name when it is whole.
 """
@@ -26,16 +26,17 @@ from common.files import write_text
 from data_utils import SCRIPT_DIR
 from restoring.apply import Applier
 from restoring.generator_file import Metadata
-from restoring.image_files import to_dtype
-from restoring.normalization import Scale
+from restoring.image_files import SUFFIXES, to_dtype
+from restoring.normalization import SAMPLED, Scale
 from restoring.options import RestoreOptions
+from restoring.reading import WHOLE, Part
+from restoring.stacks import normalized_as_stack
 
 if TYPE_CHECKING:
     import distributed
     import zarr
 
 BLOCK = 1024  # pixels: side of what a worker restores at once
-SAMPLED = 2**24  # pixels of a plane that its percentiles are taken from at most, on a regular grid
 # Codecs that turn bytes into bytes or numbers. Others, pickle among them, could run code.
 CODECS = frozenset(
     "bytes transpose blosc gzip zstd zlib lz4 bz2 lzma shuffle delta crc32c sharding_indexed bitround "
@@ -51,16 +52,27 @@ class VolumeJob(NamedTuple):
     target: str
     done: str
     dataset: str
+    axes: str
     task: str | None
     tile: int
     overlap: int
     average: int
     dtype: str
     precision: str
+    stack: bool  # whether the planes of a channel share their percentiles
+
+
+class Volume(NamedTuple):
+    """An OME-Zarr image: its group, OME attributes of version 0.4 or 0.5, full-resolution array, a letter per axis."""
+
+    group: zarr.Group
+    attributes: dict
+    dataset: str
+    axes: str
 
 
 class Block(NamedTuple):
-    """A part of one plane: its index along all but the last two axes, and the first row and column."""
+    """A part of one plane: its index along all axes but y and x, and the first row and column."""
 
     plane: tuple
     top: int
@@ -72,7 +84,13 @@ class Block(NamedTuple):
 
 
 def restore_volume(
-    source: Path, output: Path, options: RestoreOptions, metadata: Metadata, scheduler: str | None
+    source: Path,
+    output: Path,
+    options: RestoreOptions,
+    metadata: Metadata,
+    scheduler: str | None,
+    axes: str | None = None,
+    part: Part = WHOLE,
 ) -> None:
     """Restore an OME-Zarr volume to another.
 
@@ -81,6 +99,8 @@ def restore_volume(
         options: without maps.
         metadata: of the generator.
         scheduler: address of a dask cluster, or None for one process on this machine.
+        axes: a letter per dimension, in place of what the volume says.
+        part: its scene is the image of a bioformats2raw layout.
 
     Raises:
         InputError: it cannot be read, restored or written.
@@ -88,14 +108,17 @@ def restore_volume(
     _require()
     if metadata.makes_defects:
         raise InputError("--input=*.zarr is for generators that restore; make defects from .npy or TIFF files")
-    group, attributes, dataset = open_volume(source)
-    array = group[dataset]
+    if output.suffix.lower() in SUFFIXES:
+        raise InputError(f"--output={output}: a volume is written as OME-Zarr; choose a name in .zarr")
+    source = find_volume(source, part)
+    volume = open_volume(source, axes)
+    array = volume.group[volume.dataset]
     partial = output.with_name(f"{output.name}.partial")
-    job = make_job(source, partial, dataset, options)
-    done = prepare(output, partial, job, array, attributes)
-    blocks = [block for block in blocks_of(array.shape) if block.name() not in done]
-    axes = "".join(axis["name"] for axis in attributes["multiscales"][0]["axes"])
-    print(f"{source}: axes {axes}, shape {array.shape}, {array.dtype}; {len(done)} blocks are done already")
+    job = make_job(source, partial, volume, options)
+    done = prepare(output, partial, job, array, volume.attributes)
+    blocks = [block for block in blocks_of(array.shape, volume.axes) if block.name() not in done]
+    origin = "as given" if axes else "from its metadata"
+    print(f"{source}: axes {volume.axes} ({origin}), shape {array.shape}, {array.dtype}; {len(done)} blocks are done")
     run_blocks(scheduler, job, blocks)
     os.replace(partial / "volume.zarr", output)
     shutil.rmtree(partial)
@@ -110,36 +133,88 @@ def _require():
         raise InputError(f"volumes need {failure.name}; pip install -r requirements/large.txt") from failure
 
 
-def open_volume(path: Path) -> tuple[zarr.Group, dict, str]:
-    """The full-resolution image of an OME-Zarr group, whatever its version.
-
-    Returns:
-        (zarr group, OME attributes with "multiscales", name of the full-resolution array).
+def find_volume(path: Path, part: Part) -> Path:
+    """The group of one image: the path itself, or in a bioformats2raw layout that of the scene.
 
     Raises:
-        InputError: no OME-Zarr image, axes that do not end in y and x, no real numbers, or codecs that could run code.
+        InputError: a plate or a well, whose images it names; or no such scene.
     """
+    attributes = _attributes(path)
+    if "plate" in attributes:
+        wells = [path / well["path"] for well in attributes["plate"]["wells"]]
+        raise InputError(
+            f"{path}: a plate of {len(wells)} wells; restore them image by image, as in --input={wells[0] / '0'}"
+        )
+    if "well" in attributes:
+        images = [str(path / image["path"]) for image in attributes["well"]["images"]]
+        raise InputError(f"{path}: a well; choose one of its {len(images)} images: --input={', '.join(images)}")
+    if "bioformats2raw.layout" not in attributes:
+        part.choose_scene(path, 1)
+        return path
+    series = _attributes(path / "OME").get("series") if (path / "OME").is_dir() else None
+    series = series or sorted((p.name for p in path.iterdir() if p.name.isdigit()), key=int)
+    return path / series[part.choose_scene(path, len(series), word="images")]
+
+
+def _attributes(path):
     import zarr
 
     try:
-        group = zarr.open_group(path, mode="r")
-        attributes = dict(group.attrs)
-        attributes = attributes.get("ome", attributes)
-        scales = attributes["multiscales"][0]
-        dataset, axes = scales["datasets"][0]["path"], [axis["name"] for axis in scales["axes"]]
+        attributes = dict(zarr.open_group(path, mode="r").attrs)
+    except Exception as failure:  # zarr raises whatever damaged metadata leads it into
+        raise InputError(f"{path}: no OME-Zarr image ({type(failure).__name__}: {failure})") from failure
+    return attributes.get("ome", attributes)
+
+
+def open_volume(path: Path, axes: str | None = None) -> Volume:
+    """The full-resolution image of an OME-Zarr group, whatever its version.
+
+    Args:
+        path: group.
+        axes: a letter per dimension, in place of what the attributes say.
+
+    Raises:
+        InputError: no OME-Zarr image, no axes y and x, no real numbers, or codecs that could run code.
+    """
+    import zarr
+
+    attributes = _attributes(path)
+    try:
+        group, scales = zarr.open_group(path, mode="r"), attributes["multiscales"][0]
+        dataset = scales["datasets"][0]["path"]
         array = group[dataset]
         unknown = _codecs(array) - CODECS
         if unknown:
             raise InputError(f"{path}: stored with codecs that are not read ({', '.join(sorted(unknown))})")
+        if axes and len(axes) != array.ndim:
+            raise InputError(f"{path}: --axes={axes} names {len(axes)} dimensions, but its shape is {array.shape}")
+        scales = _as_of_today(scales, array.ndim, axes)
+        names = [axis["name"] for axis in scales["axes"]]
     except InputError:
         raise
     except Exception as failure:  # zarr raises whatever damaged metadata leads it into
         raise InputError(f"{path}: no OME-Zarr image ({type(failure).__name__}: {failure})") from failure
-    if axes[-2:] != ["y", "x"] or len(axes) != array.ndim:
-        raise InputError(f"{path}: expected axes that end in y, x, received {', '.join(axes)} for {array.shape}")
+    if not {"y", "x"} <= set(names) or len(names) != array.ndim:
+        raise InputError(
+            f"{path}: expected axes with y and x, received {', '.join(names)} for {array.shape}; pass --axes"
+        )
     if array.dtype.kind not in "uif" or 0 in array.shape:
         raise InputError(f"{path}: expected real numbers, received {array.dtype} of shape {array.shape}")
-    return group, attributes, dataset
+    letters = "".join(name.upper() if len(name) == 1 else "Q" for name in names)
+    return Volume(group, {**attributes, "multiscales": [scales]}, dataset, letters)
+
+
+def _as_of_today(scales, ndim, given):
+    """Multiscales of versions 0.1 to 0.3 as 0.4 has them: axes are named, every resolution has a scale."""
+    names = list(given.lower()) if given else scales.get("axes") or list("tczyx"[-ndim:])
+    kinds = {"t": "time", "c": "channel", "z": "space", "y": "space", "x": "space"}
+    named = [
+        {"name": axis, **({"type": kinds[axis]} if axis in kinds else {})} for axis in names if isinstance(axis, str)
+    ]
+    one = [{"type": "scale", "scale": [1.0] * ndim}]
+    datasets = [{"coordinateTransformations": one, **dataset} for dataset in scales["datasets"]]
+    old = {"version": "0.4"} if str(scales.get("version")) in ("0.1", "0.2", "0.3") else {}
+    return {**scales, **old, "axes": named or names, "datasets": datasets}
 
 
 def _codecs(array):
@@ -156,12 +231,13 @@ def _codecs(array):
     return found
 
 
-def make_job(source: Path, partial: Path, dataset: str, options: RestoreOptions) -> VolumeJob:
+def make_job(source: Path, partial: Path, volume: Volume, options: RestoreOptions) -> VolumeJob:
     """The job of restoring a volume, by absolute paths: a worker may run in another folder."""
     places = (options.generator, source, partial / "volume.zarr", partial / "done")
     paths = [str(path.absolute()) for path in places]
     how = (options.task, options.tile, options.overlap, options.average, options.dtype, options.precision)
-    return VolumeJob(*paths, dataset, *how)
+    stack = normalized_as_stack(volume.axes, options.normalize)
+    return VolumeJob(*paths, volume.dataset, volume.axes, *how, stack)
 
 
 def prepare(output: Path, partial: Path, job: VolumeJob, array: zarr.Array, attributes: dict) -> set[str]:
@@ -196,7 +272,8 @@ def create_volume(job: VolumeJob, array: zarr.Array, attributes: dict) -> None:
     scales = attributes["multiscales"][0]
     kept = {**attributes, "multiscales": [{**scales, "datasets": scales["datasets"][:1]}]}
     group.attrs.update({"ome": kept} if version == 3 else kept)
-    chunks = (*[1] * (array.ndim - 2), *[min(BLOCK // 2, size) for size in array.shape[-2:]])
+    sizes = zip(job.axes, array.shape, strict=True)
+    chunks = tuple(min(BLOCK // 2, size) if axis in "YX" else 1 for axis, size in sizes)
     names = [axis["name"] for axis in scales["axes"]] if version == 3 else None
     separator = {"name": "v2" if version == 2 else "default", "separator": "/"}
     group.create_array(
@@ -209,11 +286,28 @@ def create_volume(job: VolumeJob, array: zarr.Array, attributes: dict) -> None:
     )
 
 
-def blocks_of(shape: tuple[int, ...]) -> list[Block]:
+def blocks_of(shape: tuple[int, ...], axes: str) -> list[Block]:
     """The blocks of a volume, plane by plane."""
-    *planes, height, width = shape
+    height, width = plane_shape(shape, axes)
+    planes = [size for axis, size in zip(axes, shape, strict=True) if axis not in "YX"]
     corners = list(product(range(0, height, BLOCK), range(0, width, BLOCK)))
     return [Block(plane, *corner) for plane in product(*map(range, planes)) for corner in corners]
+
+
+def plane_shape(shape: tuple[int, ...], axes: str) -> tuple[int, int]:
+    """Rows and columns of a volume."""
+    return shape[axes.index("Y")], shape[axes.index("X")]
+
+
+def place(axes: str, plane: tuple[int, ...], rows: slice, columns: slice) -> tuple[int | slice, ...]:
+    """The index of a part of one plane in an array of any order of axes."""
+    others = iter(plane)
+    return tuple(rows if axis == "Y" else columns if axis == "X" else next(others) for axis in axes)
+
+
+def upright(part: np.ndarray, axes: str) -> np.ndarray:
+    """A part of a plane with rows first, from an array where columns may be; the way back is the same."""
+    return part if axes.index("Y") < axes.index("X") else part.T
 
 
 def run_blocks(scheduler: str | None, job: VolumeJob, blocks: list[Block]) -> None:
@@ -280,19 +374,19 @@ def restore_block(block: Block, job: VolumeJob) -> int:
     halo = _aligned(job.overlap)
     rows, columns = (
         slice(max(start - halo, 0), min(start + BLOCK + halo, size))
-        for start, size in zip((block.top, block.left), array.shape[-2:], strict=True)
+        for start, size in zip((block.top, block.left), plane_shape(array.shape, job.axes), strict=True)
     )
-    image = np.asarray(array[(*block.plane, rows, columns)], np.float32)
+    image = np.asarray(upright(array[place(job.axes, block.plane, rows, columns)], job.axes), np.float32)
     _check_finite(image, job, block.plane, (rows.start, columns.start))
-    scales = plane_scales(job, block.plane)
+    scales = plane_scales(job, shared_by(job, block.plane))
     restored = apply.with_scales(image, scales, job.task, 0, job.tile, job.overlap, job.average)
     inner = restored[block.top - rows.start :, block.left - columns.start :][:BLOCK, :BLOCK]
     if not np.isfinite(inner).all():
         here = f"{job.source}: plane {block.plane}, block at row {block.top}, column {block.left}"
         raise InputError(f"{here}: the generator's output is not finite; is {job.generator} damaged?")
     values, clipped = to_dtype(inner, job.dtype)
-    place = (*block.plane, slice(block.top, block.top + BLOCK), slice(block.left, block.left + BLOCK))
-    zarr.open_group(job.target, mode="r+")[job.dataset][place] = values
+    here = place(job.axes, block.plane, slice(block.top, block.top + BLOCK), slice(block.left, block.left + BLOCK))
+    zarr.open_group(job.target, mode="r+")[job.dataset][here] = upright(values, job.axes)
     Path(job.done, block.name()).touch()
     return clipped
 
@@ -317,13 +411,24 @@ def worker_applier(path: str, precision: str) -> Applier:
     return Applier.load(path, precision=precision)
 
 
+def shared_by(job: VolumeJob, plane: tuple[int, ...]) -> tuple[int | None, ...]:
+    """The index of what a plane shares its scales with: itself, or with None for any number, its channel."""
+    letters = [axis for axis in job.axes if axis not in "YX"]
+    return tuple(n if axis == "C" or not job.stack else None for axis, n in zip(letters, plane, strict=True))
+
+
 @lru_cache(maxsize=64)
-def plane_scales(job: VolumeJob, plane: tuple[int, ...]) -> tuple[Scale, Scale]:
-    """Scales of one whole plane, from a regular grid of its pixels where it is very large. Raises InputError."""
+def plane_scales(job: VolumeJob, shared: tuple[int | None, ...]) -> tuple[Scale, Scale]:
+    """Scales of one whole plane or stack, from a regular grid of pixels where it is very large. Raises InputError."""
     import zarr
 
     array = zarr.open_group(job.source, mode="r")[job.dataset]
-    step = math.ceil(math.sqrt(max(math.prod(array.shape[-2:]) / SAMPLED, 1)))
-    image = np.asarray(array[(*plane, slice(None, None, step), slice(None, None, step))], np.float32)
-    _check_finite(image, job, plane, step=step)
-    return worker_applier(job.generator, job.precision).scales(image, job.task)
+    sizes = [size for axis, size in zip(job.axes, array.shape, strict=True) if axis not in "YX"]
+    planes = list(product(*(range(n) if i is None else [i] for i, n in zip(shared, sizes, strict=True))))
+    step = math.ceil(math.sqrt(max(len(planes) * math.prod(plane_shape(array.shape, job.axes)) / SAMPLED, 1)))
+    sampled, images = slice(None, None, step), []
+    for plane in planes:
+        image = np.asarray(upright(array[place(job.axes, plane, sampled, sampled)], job.axes), np.float32)
+        _check_finite(image, job, plane, step=step)
+        images.append(image)
+    return worker_applier(job.generator, job.precision).scales(np.stack(images), job.task)

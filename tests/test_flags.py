@@ -28,22 +28,25 @@ TRAINING = (
     "batch_size num_iters max_seconds num_gpu images_limit eval_limit dir data_dir tasks precision seed save_every "
     "keep_checkpoints eval_every on_divergence resume overwrite"
 )
+PART = "axes scene channel time z max_gb"
 ALWAYS = {
     "train_CIN_GAN": f"{TRAINING} recipe n_critic unpaired_limit",
     "train_cGAN": f"{TRAINING} recipe cin_augment",
     "train_baseline": f"{TRAINING} method augment",  # --augment of another method than care is an error
-    "restore": "generator_path input output axes ground_truth tile overlap average dtype uncertainty check precision "
-    "overwrite",
+    "restore": f"generator_path input output {PART} ground_truth tile overlap average dtype uncertainty check "
+    "precision overwrite skip_existing verbose isotropic view",
     "evaluate": "x y metric promote",
     "calibrate": "generator_path input ground_truth output uncertainty limit",
     "export": "generator_path format output",
     "reproduce_tables": "setting runs seed images_limit eval_limit data_dir tasks dir",
     "demo": "dir",
     "run_report": "",
-    "data/simulate": "output n n_test size photons seed",
+    "view": f"input {PART}",
+    "data/simulate": "output kind n n_test size photons seed",
     "data/prepare_care": "output tasks input n_images n_test",
     "data/prepare_micrographs": "output input overwrite",
-    "data/prepare_folders": "x_dir y_dir unpaired test_files more_x more_y name output patch axes keep_empty",
+    "data/prepare_folders": f"x_dir y_dir unpaired test_files more_x more_y name output patch {PART} keep_empty",
+    "data/prepare_stack": f"input spacing psf name output patch seed {PART}",
     "animations/make_animations": "output",
     "illustrations/make_illustrations": "output",
 }
@@ -63,6 +66,7 @@ IN_VAIN = [
     ("train_cGAN", "--cin_generator_path=g.h5", "", "--cin_augment=True"),
     ("train_cGAN", "--cin_generator_path=g.h5", "--cin_augment=True --alpha=0", "--cin_augment=True --alpha=1"),
     ("train_cGAN", "--unpaired_limit=0", "", AUGMENTED),
+    ("train_cGAN", "--init_from=none", "", "--recipe=tuned"),
     ("train_cGAN", "--deterministic", None, None),
     ("train_baseline", "--no_rotate=A", "--method=cyclegan", "--method=care"),
     ("train_baseline", "--rotate=A", "--method=cyclegan", "--method=care"),
@@ -77,7 +81,11 @@ IN_VAIN = [
     ("restore", "--task=A", "--generator_path={tuned} --average=8", "--generator_path={tuned} --check"),
     ("restore", "--seed=0", "--generator_path={tuned}", "--generator_path={cin} --task=A"),
     ("restore", "--scheduler=tcp://here:8786", "--generator_path={tuned}", "--generator_path={tuned} --input=v.zarr"),
+    ("restore", "--recursive", "--generator_path={tuned}", "--generator_path={tuned} --input={folder}"),
     ("restore", "--calibration=c.json", "--generator_path={tuned}", "--generator_path={tuned} --uncertainty=2"),
+    ("restore", "--normalize=stack", "--generator_path={tuned} --isotropic", "--generator_path={tuned}"),
+    ("restore", "--spacing=2,1,1", "--generator_path={tuned}", "--generator_path={tuned} --isotropic"),
+    ("restore", "--normalize=stack", "--generator_path={paper} --task=A", "--generator_path={tuned}"),
     ("restore", "--cin_generator_path={cin}", "--generator_path={tuned}", "--generator_path={tuned} --check"),
     ("evaluate", "--task=A", "{folder}/tuned", "{folder}/paper"),
     ("calibrate", "--task=A", "--generator_path={tuned}", "--generator_path={directed}"),

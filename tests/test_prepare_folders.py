@@ -61,12 +61,24 @@ def test_axes_are_printed_and_can_be_given(tmp_path, capsys):
     for kind, image in (("x", y // 2), ("y", y)):
         (tmp_path / kind).mkdir()
         np.save(tmp_path / kind / "a.npy", np.moveaxis(image, 0, -1))
-    with pytest.raises(InputError, match="--axes=ZYXC"):
+    with pytest.raises(InputError, match="--axes=YXC"):
         run(tmp_path)
     assert run(tmp_path, "--axes=YXZ") == 0
     assert "axes YXZ (as given), 32 x 64 x 2, uint16" in capsys.readouterr().out
     first = np.load(tmp_path / "set/Mine_Y.npy")[0]
     assert np.array_equal(first, y[0, :, :32])
+
+
+def test_two_channels_do_not_become_one_task(tmp_path, capsys):
+    values = RNG.integers(0, 1000, (2, 32, 64)).astype(np.uint16)
+    for kind in "xy":
+        (tmp_path / kind).mkdir()
+        channels = {"axes": "CYX", "Channel": {"Name": ["DAPI", "GFP"]}}
+        tifffile.imwrite(tmp_path / kind / "a.ome.tif", values, metadata=channels)
+    with pytest.raises(InputError, match=r"2 channels \(DAPI, GFP\) would become one task; choose one with --channel"):
+        run(tmp_path)
+    assert run(tmp_path, "--channel=GFP", "--keep_empty") == 0
+    assert np.array_equal(np.load(tmp_path / "set/Mine_Y.npy")[0], values[1, :, :32])
 
 
 def spoil_partner(folder):

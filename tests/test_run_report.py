@@ -5,7 +5,6 @@ import io
 import json
 import re
 import shlex
-import shutil
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -263,27 +262,6 @@ def test_cin_gan_and_the_baselines_have_one_too(tmp_path):
     (folder / "args.json").write_text(json.dumps(record))
     page = Page(run_report.write_report(folder))
     assert is_self_contained(page) and "care, 100 iterations" in page.text and "--task" not in page.lines[-1]
-
-
-@pytest.fixture
-def browser(tmp_path):
-    """Headless Chromium of the system, with a log of what it asks for."""
-    programs = [shutil.which(name) for name in ("chromium", "chromedriver")]
-    if not all(programs):
-        pytest.skip("Debian's chromium and chromium-driver are not installed")
-    webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
-    options = webdriver.ChromeOptions()
-    options.binary_location = programs[0]
-    for flag in "headless no-sandbox disable-gpu no-first-run disable-background-networking disable-sync".split():
-        options.add_argument(f"--{flag}")
-    options.add_argument("--disable-component-update")
-    options.add_argument("--disable-dev-shm-usage")  # a container's /dev/shm is small
-    options.add_argument("--window-size=1000,900")
-    options.add_argument(f"--user-data-dir={tmp_path / 'profile'}")
-    options.set_capability("goog:loggingPrefs", {"performance": "ALL"})
-    driver = webdriver.Chrome(options, webdriver.ChromeService(programs[1]))
-    yield driver
-    driver.quit()
 
 
 def seen(element):

@@ -209,7 +209,9 @@ def test_cin_gans_generator_is_known_by_its_content_and_in_an_earlier_version_by
 
     def augment(path, *flags):
         named = f"--cin_generator_path={path}"
-        return train(train_cGAN, "--recipe=tuned", "--cin_augment=True", named, *flags, folder="augmented")
+        return train(
+            train_cGAN, "--recipe=tuned", "--init_from=none", "--cin_augment=True", named, *flags, folder="augmented"
+        )
 
     checkpoint = augment(cin) / "checkpoints/000002.npz"
     augment(moved, "--resume")

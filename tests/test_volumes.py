@@ -64,8 +64,9 @@ def run(generator, source, output, *flags):
 def test_blocks_equal_the_whole_plane_and_metadata_is_kept(tmp_path, generator, small_blocks, version):
     values = RNG.gamma(2, 100, (2, 2, 152, 200)).astype(np.uint16)
     source = write_volume(tmp_path / "in.zarr", values, version)
-    assert run(generator, source, tmp_path / "out.zarr", f"--scheduler={small_blocks}", "--average=8") == 0
-    group, attributes, dataset = volumes.open_volume(tmp_path / "out.zarr")
+    flags = [f"--scheduler={small_blocks}", "--average=8", "--normalize=plane"]
+    assert run(generator, source, tmp_path / "out.zarr", *flags) == 0
+    group, attributes, dataset, _ = volumes.open_volume(tmp_path / "out.zarr")
     model, metadata = load_generator(generator)
     apply = Applier(model, metadata)
     whole = [[apply(plane, "A", average=8) for plane in stack] for stack in values]
@@ -179,7 +180,7 @@ def spoil(path, part):
     "name, change, message",
     [
         (".zattrs", lambda attrs: attrs.pop("multiscales"), "no OME-Zarr image"),
-        (".zattrs", lambda attrs: attrs["multiscales"][0]["axes"].reverse(), "axes that end in y, x"),
+        (".zattrs", lambda attrs: attrs["multiscales"][0]["axes"][-1].update(name="w"), "axes with y and x"),
         ("0/.zarray", lambda array: array.update(shape="x"), "no OME-Zarr image"),
         ("0/.zarray", lambda array: array.update(dtype="|b1", fill_value=False), "real numbers"),
         ("0/.zarray", lambda array: array.update(filters=[{"id": "pickle"}]), "pickle|no OME-Zarr"),
@@ -200,3 +201,74 @@ def test_no_cluster_and_an_existing_output_are_told(tmp_path, generator):
     (tmp_path / "there.zarr").mkdir()
     with pytest.raises(InputError, match="exists"):
         run(generator, source, tmp_path / "there.zarr")
+
+
+@pytest.mark.parametrize("axes", ["yxc", "xzy", "yx"])
+def test_axes_come_in_any_order_and_can_be_given(axes, tmp_path, generator, small_blocks):
+    values = RNG.gamma(2, 100, [{"y": 152, "x": 100}.get(axis, 2) for axis in axes]).astype(np.uint16)
+    for name, written in (("right", axes), ("wrong", "abc"[: len(axes)])):
+        group = zarr.open_group(tmp_path / name, mode="w", zarr_format=2)  # a folder that is not named .zarr
+        scales = {"axes": [{"name": axis} for axis in written], "datasets": [{"path": "0"}], "version": "0.4"}
+        group.attrs["multiscales"] = [scales]
+        group.create_array("0", data=values)
+    flags = [f"--scheduler={small_blocks}", "--normalize=plane"]
+    run(generator, tmp_path / "right", tmp_path / "out.zarr", *flags)
+    with pytest.raises(InputError, match="pass --axes"):
+        run(generator, tmp_path / "wrong", tmp_path / "again.zarr")
+    run(generator, tmp_path / "wrong", tmp_path / "again.zarr", f"--axes={axes}", *flags)
+    apply = Applier(*load_generator(generator))
+    planes = np.moveaxis(values, (axes.index("y"), axes.index("x")), (-2, -1)).reshape(-1, 152, 100)
+    whole = [apply(plane, "A") for plane in planes]
+    for name in ("out", "again"):
+        group, attributes, dataset, letters = volumes.open_volume(tmp_path / f"{name}.zarr")
+        found = np.moveaxis(group[dataset][:], (axes.index("y"), axes.index("x")), (-2, -1)).reshape(-1, 152, 100)
+        np.testing.assert_allclose(found, whole, rtol=1e-4, atol=1e-2)
+        assert letters == axes.upper() and [a["name"] for a in attributes["multiscales"][0]["axes"]] == list(axes)
+
+
+def test_volumes_of_early_versions_are_read(tmp_path):
+    """Version 0.1 names no axes, 0.3 names them by words alone."""
+    for axes in (None, ["c", "y", "x"]):
+        path = tmp_path / f"{axes}.zarr"
+        group = zarr.open_group(path, mode="w", zarr_format=2)
+        version = {"version": "0.3", "axes": axes} if axes else {"version": "0.1"}
+        group.attrs["multiscales"] = [{"datasets": [{"path": "0"}], **version}]
+        group.create_array("0", data=np.ones((2, 40, 40), np.uint16) if axes else np.ones((1, 1, 1, 40, 40), np.uint16))
+        assert volumes.open_volume(path).axes == ("CYX" if axes else "TCZYX")
+
+
+def test_an_image_of_a_converted_file_is_chosen_by_its_scene(tmp_path, generator, small_blocks, capsys):
+    """bioformats2raw puts every image of a file into a group of its own."""
+    root = zarr.open_group(tmp_path / "in.zarr", mode="w", zarr_format=2)
+    root.attrs["bioformats2raw.layout"] = 3
+    values = [RNG.gamma(2, 100, (1, 1, 64, 64)).astype(np.uint16) for _ in range(2)]
+    for number, image in enumerate(values):
+        write_volume(tmp_path / f"in.zarr/{number}", image)
+    run(generator, tmp_path / "in.zarr", tmp_path / "first.zarr", f"--scheduler={small_blocks}")
+    assert "holds 2 images; number 0 is read" in capsys.readouterr().out
+    run(generator, tmp_path / "in.zarr", tmp_path / "second.zarr", f"--scheduler={small_blocks}", "--scene=1")
+    apply = Applier(*load_generator(generator))
+    for name, image in zip(("first", "second"), values, strict=True):
+        found = zarr.open_group(tmp_path / f"{name}.zarr")["0"][0, 0]
+        np.testing.assert_allclose(found, apply(image[0, 0], "A"), rtol=1e-4, atol=1e-2)
+    with pytest.raises(InputError, match="--scene=2, but there are 2 images"):
+        run(generator, tmp_path / "in.zarr", tmp_path / "third.zarr", "--scene=2")
+
+
+def test_plates_and_wells_name_the_images_to_restore(tmp_path, generator, small_blocks):
+    plate = zarr.open_group(tmp_path / "plate.zarr", mode="w", zarr_format=2)
+    plate.attrs["plate"] = {"wells": [{"path": "A/1"}, {"path": "B/2"}]}
+    plate.create_group("A/1").attrs["well"] = {"images": [{"path": "0"}, {"path": "1"}]}
+    write_volume(tmp_path / "plate.zarr/A/1/0", RNG.gamma(2, 100, (1, 1, 64, 64)).astype(np.uint16))
+    with pytest.raises(InputError, match=r"a plate of 2 wells; .* --input=.*plate\.zarr/A/1/0$"):
+        run(generator, tmp_path / "plate.zarr", tmp_path / "out.zarr")
+    with pytest.raises(InputError, match=r"a well; choose one of its 2 images: --input=.*/A/1/0, .*/A/1/1$"):
+        run(generator, tmp_path / "plate.zarr/A/1", tmp_path / "out.zarr")
+    assert run(generator, tmp_path / "plate.zarr/A/1/0", tmp_path / "out.zarr", f"--scheduler={small_blocks}") == 0
+
+
+def test_a_volume_is_not_written_into_a_folder_named_like_an_image(tmp_path, generator):
+    source = write_volume(tmp_path / "in.zarr", np.ones((1, 1, 64, 64), np.uint16))
+    with pytest.raises(InputError, match=r"out\.tif: a volume is written as OME-Zarr; choose a name in \.zarr"):
+        run(generator, source, tmp_path / "out.tif")
+    assert not list(tmp_path.glob("out*"))

@@ -28,6 +28,7 @@ from methods import BASELINES
 from methods.baseline import Baseline
 from recipes import RECIPES
 from recipes.recipe import Recipe
+from restoring.reading import is_volume
 
 if TYPE_CHECKING:
     from restoring.generator_file import Metadata
@@ -164,7 +165,7 @@ class RecipeOptions(TrainingOptions):
     recipe: str = flag(
         "paper",
         "; ".join(f"{name}: {recipe.summary}" for name, recipe in RECIPES.items()),
-        choices=list(RECIPES),
+        choices=RECIPES,
         fixed=True,
     )
 
@@ -185,6 +186,10 @@ class CINGANOptions(RecipeOptions):
     )
 
 
+def _fixed_starts():
+    return ", ".join(name for name, recipe in RECIPES.items() if recipe.cgan.fine_tuning is None)
+
+
 @dataclass(frozen=True)
 class CGANOptions(RecipeOptions):
     """What train_cGAN.py is asked for."""
@@ -194,6 +199,12 @@ class CGANOptions(RecipeOptions):
     cin_augment: bool = flag(False, "True: add pairs that CIN-GAN generates", boolean, fixed=True)
     alpha: float = flag(0.3, "expected share of generated samples; 1: no real pairs", share, fixed=True)
     cin_generator_path: Path | None = flag(None, "generator.h5 of train_CIN_GAN.py", Path)
+    init_from: str | None = flag(
+        None,
+        f"generator.h5 to start from, or none for random weights (default: the shipped one; {_fixed_starts()}: none)",
+        str,
+        metavar="PATH|none",
+    )
 
 
 @dataclass(frozen=True)
@@ -202,7 +213,7 @@ class BaselineOptions(TrainingOptions):
 
     command, methods = "train_baseline", BASELINES
 
-    method: str = flag(None, "the method to train", choices=list(BASELINES), required=True, fixed=True)
+    method: str = flag(None, "the method to train", choices=BASELINES, required=True, fixed=True)
     augment: bool = flag(
         False,
         f"{named_with(BASELINES, 'augments')}: our random crops, flips, turns and averaged weights",
@@ -257,7 +268,7 @@ def _of_the_recipe(part):
         Idle(
             "no_rotate rotate",
             lambda args: trained(args).augmentation.turns != "undirected",
-            "recipe {recipe} turns images as published, whatever the task",
+            "recipe {recipe} turns the images of all tasks alike",
         ),
         Idle("vgg_weights", lambda args: not trained(args).needs_vgg, "recipe {recipe} has no content loss"),
     )
@@ -274,6 +285,11 @@ IDLE = {
     "train_CIN_GAN": _of_the_recipe("cin_gan"),
     "train_cGAN": (
         *_of_the_recipe("cgan"),
+        Idle(
+            "init_from",
+            lambda args: args.init_from == "none" and RECIPES[args.recipe].cgan.fine_tuning is None,
+            "recipe {recipe} always starts from random weights",
+        ),
         Idle(
             "alpha cin_generator_path unpaired_limit",
             lambda args: not args.cin_augment,
@@ -297,7 +313,15 @@ IDLE = {
     "restore": (
         Idle("task", _restores_alike, "this generator restores all tasks alike"),
         Idle("seed", lambda args, metadata: not metadata.noise_channels, "this generator draws no noise"),
-        Idle("scheduler", lambda args, metadata: args.input.suffix != ".zarr", "it is for OME-Zarr volumes"),
+        Idle("scheduler", lambda args, metadata: not is_volume(args.input), "it is for OME-Zarr volumes"),
+        Idle("recursive", lambda args, metadata: not args.input.is_dir(), "--input is a file"),
+        Idle(
+            "normalize",
+            lambda args, metadata: not _scales_alike(args, metadata),
+            "this generator normalises by the ranges of its training images",
+        ),
+        Idle("normalize", lambda args, metadata: args.isotropic, "--isotropic normalises every stack as a whole"),
+        Idle("spacing", lambda args, metadata: not args.isotropic, "it belongs to --isotropic"),
         Idle("calibration", lambda args, metadata: not args.uncertainty, "it belongs to --uncertainty=N"),
         Idle("cin_generator_path", lambda args, metadata: not args.check, "it belongs to --check"),
     ),

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
-import io
 import json
 import shlex
 from collections.abc import Iterable
@@ -14,6 +12,7 @@ import numpy as np
 from markupsafe import Markup
 
 from common.files import write_text, written_whole
+from common.pages import render, to_gray
 from recipes import RECIPES
 from training.options import CGANOptions, in_vain
 from training.run_folder import RunFolder, read_args, read_log
@@ -48,6 +47,7 @@ def write_report(folder: str | Path) -> Path:
     record, rows, done = read_args(folder), read_log(folder), RunFolder(folder).iterations_done()
     scores, panels = read_latest(folder / "samples" / "latest.npz")
     page = render(
+        TEMPLATE,
         title=folder.resolve().name,
         summary=summary(record, rows, done),
         comparisons={task: compare(images) for task, images in panels.items()},
@@ -64,16 +64,6 @@ def write_report(folder: str | Path) -> Path:
     )
     write_text(folder / "report.html", page)
     return folder / "report.html"
-
-
-def render(**fields: object) -> str:
-    """The page; every text in the fields is escaped unless it is Markup."""
-    import jinja2
-
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
-    environment.filters["embed"] = embed
-    environment.filters["gray_png"] = gray_png
-    return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(fields)
 
 
 def read_latest(path: Path) -> tuple[dict[str, dict], dict[str, dict[str, np.ndarray]]]:
@@ -127,26 +117,7 @@ def compare(images: dict[str, np.ndarray]) -> list[tuple[str, np.ndarray]]:
         truth, names = images["real x"], ("generated x", "real x", "y")
         shown = [images[name] for name in names]
     ranges = [np.percentile(truth, [0.5, 99.5])] * 2 + [np.percentile(shown[2], [0.5, 99.5])]
-    return [(name, to_gray(i, *limits)) for name, i, limits in zip(names, shown, ranges, strict=True)]
-
-
-def to_gray(image: np.ndarray, low: float, high: float) -> np.ndarray:
-    """An (H, W) image as uint8, 0 at `low` and 255 at `high`."""
-    return np.round(255 * np.clip((image - low) / ((high - low) or 1.0), 0, 1)).astype(np.uint8)
-
-
-def gray_png(gray: np.ndarray) -> bytes:
-    """The middle of an (H, W) uint8 image as the bytes of a PNG."""
-    from PIL import Image
-
-    buffer = io.BytesIO()
-    Image.fromarray(middle(gray)).save(buffer, "PNG")
-    return buffer.getvalue()
-
-
-def embed(png: bytes) -> str:
-    """Bytes of a PNG as a data URL."""
-    return "data:image/png;base64," + base64.b64encode(png).decode()
+    return [(name, to_gray(middle(i), *limits)) for name, i, limits in zip(names, shown, ranges, strict=True)]
 
 
 def read_picture(path: Path) -> bytes | None:

@@ -18,10 +18,11 @@ from methods.baseline import Baseline
 from methods.batches import patch_shape
 from recipes.recipe import Recipe
 from restoring.generator_file import save_generator, save_keras
+from restoring.normalization import Normalization
 from training import cluster
 from training.direction import measure
 from training.options import DataOptions, RunOptions, TrainingOptions, in_vain, tell_idle
-from training.pair_check import notice_of
+from training.pair_check import notices_of
 from training.report import cgan_command, restore_command, write_report
 from training.run_folder import RunFolder
 
@@ -31,13 +32,14 @@ if TYPE_CHECKING:
 
     from methods.method import Method
     from training.evaluation import Evaluator
+    from training.start import Start
 
 # After a divergence the batches are drawn from another seed, a few times.
 REDRAW, MOST_ROLLBACKS = 1_000_003, 3
 
 # Of the state in a checkpoint. Those without a version know a task's data by its first x alone, and CIN-GAN's generator
-# by its path.
-STATE_VERSION = 2
+# by its path. Those of version 2 began from random weights, and put all pairs of a task on x's scale by one gain.
+STATE_VERSION = 3
 
 
 def load_tasks(data: DataOptions, seed: int) -> list[Task]:
@@ -64,7 +66,7 @@ def choose_no_rotate(
     options: TrainingOptions, run: RunFolder, tasks: list[Task], unpaired: bool, turns: str = "undirected"
 ) -> list[str]:
     """As `find_no_rotate`; a resumed run of an earlier version, which went by its tasks' names, keeps its own list."""
-    if options.run.resume and is_of_earlier_version(run) and not {"no_rotate", "rotate"} & options.named:
+    if options.run.resume and version_of(run) == 1 and not {"no_rotate", "rotate"} & options.named:
         return run.read_state()["no_rotate"]
     return find_no_rotate(options.data, tasks, unpaired, turns)
 
@@ -96,10 +98,11 @@ def find_no_rotate(data: DataOptions, tasks: list[Task], unpaired: bool, turns: 
     return never
 
 
-def tell_of_unlike_pairs(tasks: list[Task]) -> None:
-    """Print a note for each task whose training pairs hold an x and a y that seem to show different fields."""
-    for notice in filter(None, map(notice_of, tasks)):
-        print(f"note: {notice}")
+def look_at_images(tasks: list[Task], paired: bool = True) -> None:
+    """Print a note on each thing that seems wrong with the tasks' images; `paired` as for `notices_of`."""
+    for task in tasks:
+        for notice in notices_of(task, paired):
+            print(f"note: {notice}")
 
 
 def open_run(options: RunOptions, name: str) -> RunFolder:
@@ -110,9 +113,21 @@ def open_run(options: RunOptions, name: str) -> RunFolder:
     return run
 
 
-def is_of_earlier_version(run: RunFolder) -> bool:
-    """Whether a run was begun before the state in a checkpoint had a version."""
-    return "version" not in (run.read_state() or {"version"})
+def version_of(run: RunFolder) -> int:
+    """Version of the state in a run's checkpoints: 1 where it has none, STATE_VERSION where there is no checkpoint."""
+    state = run.read_state()
+    return state.get("version", 1) if state else STATE_VERSION
+
+
+def fit_to_pairs(fit: Callable[..., Normalization], tasks: list[Task]) -> Normalization:
+    """The normalisation of the real pairs; prints a note for each task whose pairs differ in gain and offset."""
+    normalization = fit(tasks)
+    for name, (low, high) in getattr(normalization, "own_gains", {}).items():
+        print(
+            f"note: {name}: gain and offset differ from pair to pair (y has {1 / high:.2g} to {1 / low:.2g} times the "
+            "contrast of x): each pair is scaled by its own"
+        )
+    return normalization
 
 
 def choose_patch(tasks: list[Task], largest: int | None, recipe: Recipe | Baseline) -> tuple[int, int]:
@@ -212,6 +227,7 @@ class Training:
     Args:
         strategy: the strategy that `gan` was built under.
         has_schedule: a learning rate follows `--num_iters`, so that a resumed run may not change it.
+        start: the generator that it starts from, or None.
     """
 
     def __init__(
@@ -222,6 +238,7 @@ class Training:
         gan: Method,
         evaluator: Evaluator,
         has_schedule: bool,
+        start: Start | None = None,
     ):
         self.options, self.folder, self.strategy, self.gan, self.evaluator = options, run, strategy, gan, evaluator
         self.chief = cluster.is_chief(strategy)
@@ -229,6 +246,7 @@ class Training:
         no_rotate = evaluator.metadata.no_rotate
         self.arguments = {**options.values(), "no_rotate": no_rotate}  # what was measured, whatever was given
         self.state = run_state(options, no_rotate, evaluator.tasks, has_schedule)
+        self.state["init_from_sha256"] = start and start.sha256
 
     def run(self, batches: Callable[[int], dict]) -> int:
         """Train, evaluate and save until the end; print where the generator is.
@@ -271,12 +289,15 @@ class Training:
         if notice:
             print(f"note: {notice}")
         if options.resume:
-            if is_of_earlier_version(self.folder):
+            version = version_of(self.folder)
+            if version == 1:
                 print(
                     f"note: {self.folder.path} was begun by an earlier version; it goes on with the tasks that it "
                     "never turned, and only the first x of each task and the path of CIN-GAN's generator are compared"
                 )
                 self.state = earlier_state(self.options, self.evaluator.tasks, self.state)
+            elif version < STATE_VERSION:
+                self.state["version"] = version
             self._load()
         elif options.on_divergence == "rollback" and self.chief:
             self.folder.save_checkpoint(0, self.gan.variables(), self.state)

@@ -184,10 +184,10 @@ def write_two_series(path, good):
 
 
 def write_bomb(path, good):
-    """A few kilobytes that claim 8 GB: rows that share one compressed strip."""
+    """A few kilobytes that claim 8 TB: rows that share one compressed strip."""
     tifffile.imwrite(path, np.zeros((512, 512), np.uint16), bigtiff=True, compression="zlib", rowsperstrip=512)
-    overwrite_tag(path, "ImageWidth", 65000)
-    overwrite_tag(path, "ImageLength", 65000)
+    overwrite_tag(path, "ImageWidth", 2_000_000)
+    overwrite_tag(path, "ImageLength", 2_000_000)
 
 
 def with_tag(tag, value):

@@ -1,0 +1,171 @@
+"""Make a training set of stacks whose planes lie further apart than their pixels: NAME_X.npy and NAME_Y.npy.
+
+    python data/prepare_stack.py --input=stack.tif --name=Tissue --output=my_stack
+    python data/prepare_stack.py --input=FOLDER --spacing=1.0,0.2,0.2 --channel=GFP --name=Tissue --output=my_stack
+    python data/prepare_stack.py --input=stack.tif --psf=0.9 --name=Tissue --output=pairs
+
+y are crops of the planes. x are crops of the XZ and YZ sections, axis 0 along z, interpolated linearly to rows a pixel
+apart: sections show what is blurred and missing along z, planes what it should look like. x and y are unpaired, and
+each stack is normalised as a whole (its 2 percentile to 0, its 99.8 percentile to 1). Crops of background are left out.
+
+With --psf, x are the planes themselves, blurred along axis 0, taken at every f-th row and interpolated: pairs (the way
+of csbdeep's IsotropicCARE), for those who know how their microscope blurs. --psf=SIGMA is a Gaussian of that deviation
+along z in micrometres; --psf=FILE is a TIFF or .npy of the point spread function, in pixels of the planes' size: along
+z (Z,), or (Z, X), or (Z, Y, X), which is summed along Y. Noise like that of the planes is added.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import scipy  # its parts are loaded where they are used: --help is to answer at once
+
+from common.command_line import OneLineParser, integer
+from common.errors import InputError, run_script
+from common.files import written_whole
+from data.patches import cut, not_empty
+from data_utils import open_npy
+from restoring.image_files import find_images, note_skipped, read_image
+from restoring.normalization import stack_scale
+from restoring.options import add_part_flags, part_of, spacing
+from restoring.stacks import find_voxels, note_layers, plane_positions, rows_at, section, stacks_of
+
+EVERY = 8  # pixels between the sections that are cut: neighbouring ones show nearly the same
+
+
+def make_parser():
+    """The script's arguments."""
+    parser = OneLineParser(__doc__)
+    add = parser.add_argument
+    add("--input", type=Path, required=True, help="a stack, or a folder of stacks of the same kind")
+    add("--spacing", type=spacing, metavar="Z,Y,X", help="micrometres between planes and pixels (default: the file's)")
+    add("--psf", metavar="FILE|SIGMA", help="point spread function along z: makes pairs")
+    add("--name", required=True, help="name of the task: letters, digits and underscores")
+    add("--output", type=Path, required=True, help="folder to write to")
+    add("--patch", type=integer(32), default=128, help="height and width of the crops in pixels (default: 128)")
+    add("--seed", type=integer(0), default=0, help="of the first row taken and the noise, with --psf (default: 0)")
+    add_part_flags(add)
+    return parser
+
+
+def read_stack(path, args):
+    """((Z, Y, X) normalised float32, Voxels) of a file. Raises InputError where it is no stack to make isotropic."""
+    image = read_image(path, args.axes, part_of(args))
+    voxels = find_voxels(image, args.spacing)
+    stacks = stacks_of(image)
+    print(f"{path}: {image.describe()}; {voxels.describe()}")
+    if len(stacks) > 1:
+        raise InputError(f"{path}: {len(stacks)} stacks (axes {image.axes}); choose one with --channel and --time")
+    if min(stacks.shape[-2:]) < args.patch:
+        height, width = stacks.shape[-2:]
+        raise InputError(f"{path}: planes of {height} x {width} pixels are less than --patch={args.patch}")
+    note_layers(image, stacks[0], voxels.factor)
+    return stack_scale(stacks[0]).normalize(stacks[0]), voxels
+
+
+def cut_unpaired(stack, factor, args, path):
+    """(x, y): crops of sections along z and of planes, without background. Raises InputError: too few planes."""
+    rows = len(plane_positions(len(stack), factor))
+    if rows < args.patch:
+        most = f"--patch={rows // 32 * 32}" if rows >= 32 else "more planes"
+        raise InputError(
+            f"{path}: {len(stack)} planes are {rows} rows of a section, less than --patch={args.patch}; use {most}"
+        )
+    sections = [section(stack, axis, i, factor) for axis in (1, 2) for i in range(0, stack.shape[axis], EVERY)]
+    x, y = (np.concatenate([cut(image, args.patch) for image in images]) for images in (sections, stack))
+    return x[not_empty(x, (0, 1))], y[not_empty(y, (0, 1))]
+
+
+def cut_pairs(stack, factor, args, kernel):
+    """(x, y): crops of the planes as the microscope shows sections, and the same crops sharp; both orientations."""
+    rng = np.random.default_rng(args.seed)
+    deviation = noise_of(stack)
+    x, y = [], []
+    for plane in (image for one in stack for image in (one, one.T)):
+        x.append(cut(as_section(rng, plane, kernel, factor, deviation), args.patch))
+        y.append(cut(plane, args.patch))
+    x, y = np.concatenate(x), np.concatenate(y)
+    kept = not_empty(y, (0, 1))
+    return x[kept], y[kept]
+
+
+def as_section(rng, plane, kernel, factor, deviation):
+    """An (H, W) plane as a section along z would show it: blurred along axis 0, noisy, every factor-th row taken.
+
+    Args:
+        kernel: a function that blurs an (H, W) image.
+        deviation: of the noise of the rows taken.
+    """
+    step, height = int(np.ceil(factor)), len(plane)
+    beyond = kernel(np.pad(plane, [(2 * step, 2 * step), (0, 0)], mode="reflect"))
+    first = rng.uniform(0, factor)
+    taken = np.arange(first, len(beyond) - 1, factor)
+    rows = rows_at(beyond, taken)
+    rows += rng.normal(0, deviation, rows.shape)
+    return rows_at(rows, (np.arange(height) + 2 * step - first) / factor)
+
+
+def noise_of(stack):
+    """Deviation of the noise of a (Z, Y, X) stack: the median size of (a - b - c + d) / 2 over 2 x 2 pixels."""
+    differences = stack[:, :-1, :-1] - stack[:, :-1, 1:] - stack[:, 1:, :-1] + stack[:, 1:, 1:]
+    return 1.4826 * float(np.median(np.abs(differences))) / 2
+
+
+def read_kernel(text, pixel):
+    """The blur of --psf, a function of (H, W) images; `pixel` in micrometres. Raises InputError."""
+    try:
+        sigma = float(text)
+    except ValueError:
+        sigma = None
+    if sigma is not None:
+        if not 0 < sigma < 1000:
+            raise InputError(f"--psf={text}: expected a positive number of micrometres")
+        return lambda image: scipy.ndimage.gaussian_filter1d(image, sigma / pixel, axis=0, mode="nearest")
+    path = find_images(text)[0]
+    psf = open_npy(path) if path.suffix.lower() == ".npy" else np.squeeze(read_image(path).planes)
+    psf = psf.sum(axis=1, dtype=np.float64) if psf.ndim == 3 else np.asarray(psf, np.float64)
+    psf = psf[:, None] if psf.ndim == 1 else psf
+    if psf.ndim != 2 or not np.isfinite(psf).all() or psf.sum() <= 0:
+        raise InputError(f"{path}: expected a point spread function, (Z,), (Z, X) or (Z, Y, X), with a positive sum")
+    return lambda image: scipy.ndimage.convolve(image, (psf / psf.sum()).astype(np.float32), mode="nearest")
+
+
+def make_set(args):
+    """(x, y, number of files): crops of all stacks. Raises InputError where nothing but background is found."""
+    x, y, paths = [], [], find_images(args.input)
+    for path in paths:
+        stack, voxels = read_stack(path, args)
+        if args.psf:
+            sides = cut_pairs(stack, voxels.factor, args, read_kernel(args.psf, voxels.x))
+        else:
+            sides = cut_unpaired(stack, voxels.factor, args, path)
+        x.append(sides[0])
+        y.append(sides[1])
+    x, y = np.concatenate(x), np.concatenate(y)
+    if not min(len(x), len(y)):
+        raise InputError(f"{args.input}: every crop of {args.patch} pixels is background; choose a smaller --patch")
+    count = min(len(x), len(y))
+    x, y = (side[np.linspace(0, len(side) - 1, count).astype(int)] for side in (x, y))
+    return x, y, len(paths)
+
+
+def main(args):
+    """Write the training set; returns the exit code."""
+    if not args.name.replace("_", "").isalnum():
+        raise InputError(f"--name={args.name}: expected letters, digits and underscores")
+    paths = [args.output / f"{args.name}_{kind}.npy" for kind in "XY"]
+    for path in paths:
+        if path.exists():
+            raise InputError(f"{path} exists; choose another --output or --name")
+    note_skipped(args.input)
+    *sides, files = make_set(args)
+    for path, side in zip(paths, sides, strict=True):
+        with written_whole(path) as beside:
+            np.save(beside, side)
+    kind = "pairs" if args.psf else "images of each kind, unpaired,"
+    print(f"{paths[0]}, {paths[1].name}: {len(sides[0])} {kind} from {files} stacks")
+    print(f"sections have a direction: train with --no_rotate={args.name}")
+    return 0
+
+
+if __name__ == "__main__":
+    run_script(main, make_parser().parse_args())

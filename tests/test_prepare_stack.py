@@ -1,0 +1,107 @@
+"""Training sets of one stack: planes and sections, unpaired, or pairs by a known point spread function."""
+
+import numpy as np
+import pytest
+import tifffile
+from scipy.ndimage import gaussian_filter1d
+from small_stacks import blobs, blurred_stack, write_imagej
+
+from common.errors import InputError
+from data import prepare_stack
+from data_utils import load_tasks
+from restoring.stacks import section
+
+FACTOR = 4
+
+
+@pytest.fixture
+def stack(tmp_path):
+    """A stack of 17 planes, f = 4, in an ImageJ file; (folder, values)."""
+    values = blurred_stack(blobs(65, 96), FACTOR)
+    write_imagej(tmp_path / "stack.tif", values)
+    return tmp_path, values
+
+
+def run(folder, *flags, source="stack.tif"):
+    words = [f"--input={folder / source}", "--name=Mine", f"--output={folder}/set", "--patch=32", *flags]
+    return prepare_stack.main(prepare_stack.make_parser().parse_args(words))
+
+
+def test_planes_are_y_and_sections_along_z_are_x_on_one_scale(stack, capsys):
+    folder, values = stack
+    assert run(folder) == 0
+    said = capsys.readouterr().out
+    assert "axes ZYX (from its metadata), 17 x 96 x 96, uint16; voxels 0.8 x 0.2 x 0.2 micrometres" in said
+    assert "unpaired, from 1 stacks" in said and "--no_rotate=Mine" in said
+    x, y = (np.load(folder / f"set/Mine_{kind}.npy") for kind in "XY")
+    assert x.shape == y.shape and x.shape[1:] == (32, 32) and x.dtype == np.float32
+    low, high = np.percentile(values, [2, 99.8])
+    whole = np.stack([section(values, 1, i, FACTOR) for i in range(0, 96, prepare_stack.EVERY)])
+    first = (whole[0, 16 - 16 : 32, :32] - low) / (high - low)  # 65 rows: two crops from row 0 on
+    assert any(np.allclose(first, crop, atol=1e-4) for crop in x)
+    assert any(np.allclose((values[0, :32, :32] - low) / (high - low), crop, atol=1e-4) for crop in y)
+    (task,), _ = load_tasks(folder / "set")
+    assert task.name == "Mine"
+
+
+def test_a_psf_makes_pairs_that_are_blurred_along_axis_0_alone(stack):
+    folder, _ = stack
+    assert run(folder, "--psf=0.4") == 0
+    x, y = (np.load(folder / f"set/Mine_{kind}.npy") for kind in "XY")
+    blurred = gaussian_filter1d(y, 2.0, axis=1)[:, 8:-8]
+    np.testing.assert_allclose(x[:, 8:-8].mean(axis=(1, 2)), y[:, 8:-8].mean(axis=(1, 2)), atol=0.1)
+    assert np.mean((x[:, 8:-8] - blurred) ** 2) < 0.3 * np.mean((x[:, 8:-8] - y[:, 8:-8]) ** 2)
+    kernel = np.exp(-(np.arange(-8, 9) ** 2) / 8)
+    np.save(folder / "psf.npy", kernel)
+    tifffile.imwrite(folder / "psf.tif", (kernel[:, None, None] * np.ones((1, 1, 1))).astype(np.float32))
+    assert run(folder, f"--psf={folder}/psf.npy", "--name=One") == run(folder, "--psf=0.4", "--name=Two") == 0
+    np.testing.assert_allclose(*(np.load(folder / f"set/{name}_X.npy") for name in ("One", "Two")), atol=2e-3)
+
+
+def test_sections_of_a_plane_without_blur_and_noise_keep_every_taken_row():
+    rng = np.random.default_rng(0)
+    plane = np.arange(64, dtype=np.float32)[:, None] * np.ones(8, np.float32)
+    made = prepare_stack.as_section(rng, plane, lambda image: image, 3.3, 0.0)
+    np.testing.assert_allclose(made[10:-10], plane[10:-10], rtol=1e-5)
+
+
+def test_the_noise_of_a_stack_is_measured_below_its_content():
+    volume = blobs(9, 64)
+    noisy = volume + np.random.default_rng(1).normal(0, 30, volume.shape)
+    assert prepare_stack.noise_of(noisy) == pytest.approx(30, rel=0.15)
+
+
+def test_stacks_of_a_folder_become_one_task_and_background_is_left_out(stack):
+    folder, values = stack
+    (folder / "many").mkdir()
+    for number, stack_of_it in enumerate((values, values)):
+        stack_of_it = stack_of_it.copy()
+        stack_of_it[:, :, 32:] = 100
+        write_imagej(folder / f"many/{number}.tif", stack_of_it)
+    assert run(folder, source="many") == 0
+    y = np.load(folder / "set/Mine_Y.npy")
+    assert len(y) and y.std(axis=(1, 2)).min() > 0.05
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (("--patch=96",), r"17 planes are 65 rows of a section, less than --patch=96; use --patch=64"),
+        (("--patch=128",), "96 x 96 pixels are less than --patch=128"),
+        (("--spacing=0.2,0.2,0.2",), "no further apart"),
+        (("--name=a/b",), "letters, digits"),
+        (("--psf=-1",), "expected a positive number"),
+        (("--psf=none.npy",), "none.npy: no such file"),
+    ],
+)
+def test_mistakes_are_one_line_and_write_nothing(flags, message, stack):
+    with pytest.raises(InputError, match=message):
+        run(stack[0], *flags)
+    assert not (stack[0] / "set").exists()
+
+
+def test_layered_tissue_is_noted(tmp_path, capsys):
+    layers = blobs(129, 96) * 0.1 + 1000 * (np.sin(np.arange(129) / 8) > 0)[:, None, None]
+    write_imagej(tmp_path / "stack.tif", blurred_stack(layers, FACTOR))
+    run(tmp_path)
+    assert "times more along z than along x" in capsys.readouterr().out
