@@ -11,8 +11,8 @@ from animations import make_animations
 from common.devices import CHATTER
 from common.errors import InputError
 from illustrations import make_illustrations
-from training.evaluation import noise_level
 from training import plots
+from training.evaluation import noise_level
 from training.plots import save_before_after, save_loss_curves, save_sample_grid
 from training.report import compare, save_latest
 
