@@ -25,6 +25,8 @@ from training.options import CGANOptions, tell_idle
 from training.run_folder import RunFolder
 from training.start import NONE, Start, find_start
 
+PAIR_PIXELS = 128 * 128  # of the pairs that `FineTuning` counts in
+
 
 def make_parser() -> OneLineParser:
     """The script's arguments."""
@@ -55,7 +57,7 @@ def main(args: Arguments, recipe: Recipe | None = None) -> int:
         features = launch.load_features(options.run.vgg_weights) if part.needs_vgg else None
         gan = part.build(options.run.seed, options.length.num_iters, features)
         if start:
-            start.load_into(gan)
+            start.load_into(gan, choose_learned(options, part, tasks, run))
     metadata = Metadata(
         "cGAN", options.recipe, names, batches.normalization, no_rotate, recipe.size_multiple, factors=factors_of(tasks)
     )
@@ -75,6 +77,17 @@ def choose_start(options: CGANOptions, part: CganPart, run: RunFolder) -> tuple[
     share = f"; {100 * start.rehearsal:.0f} % of every batch are simulated pairs" if start.rehearsal else ""
     print(f"starting from {start.path}{share}")
     return part.started(), start
+
+
+def choose_learned(options: CGANOptions, part: CganPart, tasks: list[Task], run: RunFolder) -> float:
+    """Share of the trained weights in the released ones, 0 to 1; the rest stay the start's. Printed."""
+    if options.run.resume and launch.version_of(run) < 4:
+        return 1.0
+    alone = options.cin_augment and options.alpha == 1.0
+    pairs = 0.0 if alone else sum(len(t.train_x) * t.shape[0] * t.shape[1] for t in tasks) / len(tasks) / PAIR_PIXELS
+    learned = part.fine_tuning.learned(pairs, options.cin_augment)
+    print(f"the generator that is saved is the mean of the trained one ({100 * learned:.0f} %) and the start")
+    return learned
 
 
 def make_batches(

@@ -135,10 +135,23 @@ class FineTuning:
     Args:
         rate: Adam's step size, in place of the recipe's.
         rehearsal: share of simulated pairs in every batch.
+        start_counts: pairs a task that the start counts as where its weights and the trained ones are averaged
+            (arXiv 2109.01903; the share, by the number of pairs, is ours). CIN-GAN's pairs count as many.
     """
 
     rate: float
     rehearsal: float
+    start_counts: float
+
+    def learned(self, pairs: float, generated: bool) -> float:
+        """Share of the trained weights in the released ones, 0 to 1.
+
+        Args:
+            pairs: real ones of 128 x 128 pixels a task.
+            generated: whether CIN-GAN's pairs are trained on too.
+        """
+        pairs += self.start_counts * generated
+        return pairs / (pairs + self.start_counts)
 
 
 @dataclass(frozen=True, kw_only=True)
