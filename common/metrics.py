@@ -8,6 +8,8 @@ from collections.abc import Iterable
 import numpy as np
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
+from common.memory import strips
+
 
 def min_max(image: np.ndarray) -> np.ndarray:
     """Scale an image to [0, 1] by its own minimum and maximum; a constant image becomes 0."""
@@ -79,6 +81,16 @@ def mean_scores(restored_images: Iterable[np.ndarray], y_images: Iterable[np.nda
 
 def intensities(restored: np.ndarray, x: np.ndarray) -> tuple[float, float, float]:
     """(gain, offset, flux): least-squares straight line from x to the restored image, and the ratio of their means."""
-    x, restored = np.asarray(x, np.float64), np.asarray(restored, np.float64)
-    gain = np.mean((x - x.mean()) * (restored - restored.mean())) / max(x.var(), 1e-12)
-    return float(gain), float(restored.mean() - gain * x.mean()), float(restored.mean() / (x.mean() or 1.0))
+    mean, products = restored.mean(dtype=np.float64), 0.0
+    x_mean, deviation = mean_and_deviation(x)
+    for rows in strips(x):
+        products += np.sum((np.asarray(x[rows], np.float64) - x_mean) * (restored[rows] - mean))
+    gain = products / x.size / max(deviation**2, 1e-12)
+    return float(gain), float(mean - gain * x_mean), float(mean / (x_mean or 1.0))
+
+
+def mean_and_deviation(image: np.ndarray) -> tuple[float, float]:
+    """Mean and standard deviation of an (H, W) image, in float64 without a copy of it."""
+    mean = image.mean(dtype=np.float64)
+    squares = sum(np.sum(np.square(image[rows] - mean, dtype=np.float64)) for rows in strips(image))
+    return float(mean), float(np.sqrt(squares / image.size))

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from common.errors import InputError
+from common.memory import strips
 from restoring.apply import Applier, symmetries
 from restoring.generator_file import Metadata, read_metadata
 from restoring.image_files import ImageFile, WritingError, enlarged, read_image, to_dtype, write_image
@@ -145,10 +146,9 @@ class Restorer:
         self.wholes = wholes_of(source, how.normalize)
         scales = [self.apply.scales(whole, how.task) for whole in self.wholes]
         with self._bar(source, len(planes) * self.count_tiles(planes.shape[1:])) as self.bar:
-            for index, plane in enumerate(source.planes):
-                x = np.asarray(plane, np.float32)
+            for index, x in enumerate(source.planes):
                 if self.uncertain:
-                    planes[index] = self.uncertain.restore(x, scales[index])
+                    planes[index] = self.uncertain.restore(np.asarray(x, np.float32), scales[index])
                 else:
                     size = (how.tile, how.overlap, how.average)
                     planes[index] = self.apply.with_scales(x, scales[index], how.task, index, *size)
@@ -170,7 +170,7 @@ class Restorer:
     def _note_beyond(self, source, scales):
         """Say how many pixels the network does not look at, by the Scale of each plane."""
         pairs = zip(source.planes, scales, strict=True)
-        beyond = sum(self.apply.count_beyond(np.asarray(plane, np.float32), scale) for plane, scale in pairs)
+        beyond = sum(self.apply.count_beyond(plane, scale) for plane, scale in pairs)
         if beyond:
             print(
                 f"note: {source.path}: {beyond} pixels are far brighter or darker than the image (hot pixels? beads?); "
@@ -180,7 +180,7 @@ class Restorer:
     def _write(self, source, planes, target):
         """Write restored planes in the shape of an image. Raises InputError where they are not finite."""
         how = self.options
-        if not np.isfinite(planes).all():
+        if not all(np.isfinite(plane[rows]).all() for plane in planes for rows in strips(plane)):
             raise InputError(f"{source.path}: the generator's output is not finite; is {how.generator} damaged?")
         values, clipped = to_dtype(planes, how.dtype)
         if clipped:
@@ -193,7 +193,7 @@ class Restorer:
         Args:
             pairs: [(restored, input)], images of a kind, "planes" or "sections".
         """
-        from common.metrics import intensities
+        from common.metrics import intensities, mean_and_deviation
 
         lines = np.array([intensities(*pair) for pair in pairs])
         gain, offset, flux = np.median(lines, axis=0)
@@ -205,7 +205,7 @@ class Restorer:
         if self.apply.metadata.normalization.kind == "fixed":
             return  # Restored in y's units: x's gain and flux need not be kept.
         # Where the mean is about 0 (a background was subtracted), the ratio of two means says nothing.
-        bright = [x.mean() > FLUX * x.std() for _, x in pairs]
+        bright = [mean > FLUX * deviation for mean, deviation in (mean_and_deviation(x) for _, x in pairs)]
         odd = [i for i, (gain, _, flux) in enumerate(lines) if (bright[i] and abs(flux - 1) > FLUX) or gain < 0]
         if odd:
             gain, _, flux = lines[odd[0]]
