@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -18,6 +19,9 @@ from restoring.options import RestoreOptions
 from restoring.outputs import Job, beside
 from restoring.reading import WHOLE, Part
 from restoring.stacks import wholes_of
+
+if TYPE_CHECKING:
+    from common.metrics import Moments
 
 FLUX = 0.1  # by which a restored image's mean may differ from its input's before a warning
 
@@ -68,7 +72,11 @@ def restore_all(
         with _collected(failures, jobs):
             planes = restorer.restore(source, job.target)
             if truth:
-                print_scores(restorer.seen(source), planes, truth)
+                if truth.planes.shape != planes.shape:
+                    raise InputError(
+                        f"{truth.path}: {truth.planes.shape} images, but the restored ones are {planes.shape}"
+                    )
+                print_scores(restorer.seen(source), planes, truth.planes)
             restorer.write_maps(source, planes, job.target)
             restorer.write_view(source, planes, job.target)
     if failures:
@@ -188,31 +196,13 @@ class Restorer:
         write_image(target, source, values)
 
     def _print_summary(self, source, target, pairs, kind):
-        """One line on a file, one more for each plane with --verbose, and a warning where intensities are lost.
+        """As `print_summary`, of [(restored, input)], images of a kind, "planes" or "sections"."""
+        from common.metrics import Moments
 
-        Args:
-            pairs: [(restored, input)], images of a kind, "planes" or "sections".
-        """
-        from common.metrics import intensities, mean_and_deviation
-
-        lines = np.array([intensities(*pair) for pair in pairs])
-        gain, offset, flux = np.median(lines, axis=0)
-        many = f" (medians of {len(lines)} {kind})" if len(lines) > 1 else ""
-        found = f"restored = {gain:.3g} * x + {offset:.3g}, flux {flux:.3f} of x's{many}"
-        print(f"{source.path}: {source.describe()} -> {target}: {found}")
-        for index, (gain, offset, flux) in enumerate(lines) if self.options.verbose else ():
-            print(f"  {kind[:-1]} {index}: restored = {gain:.3g} * x + {offset:.3g}, flux {flux:.3f} of x's")
-        if self.apply.metadata.normalization.kind == "fixed":
-            return  # Restored in y's units: x's gain and flux need not be kept.
-        # Where the mean is about 0 (a background was subtracted), the ratio of two means says nothing.
-        bright = [mean > FLUX * deviation for mean, deviation in (mean_and_deviation(x) for _, x in pairs)]
-        odd = [i for i, (gain, _, flux) in enumerate(lines) if (bright[i] and abs(flux - 1) > FLUX) or gain < 0]
-        if odd:
-            gain, _, flux = lines[odd[0]]
-            print(
-                f"warning: {target}: do not measure intensities in {len(odd)} of {len(lines)} {kind}; "
-                f"{kind[:-1]} {odd[0]} has {flux:.2f} of x's flux" + (" and is inverted" if gain < 0 else "")
-            )
+        moments = [Moments.of(*pair) for pair in pairs]
+        keeps_units = self.apply.metadata.normalization.kind != "fixed"
+        head = f"{source.path}: {source.describe()} -> {target}"
+        print_summary(head, target, moments, kind, keeps_units, self.options.verbose)
 
     def seen(self, source: ImageFile) -> np.ndarray:
         """The planes of a file that a ground truth is compared with, beside the restored ones."""
@@ -233,13 +223,43 @@ class Restorer:
             print(f"  {write_view(target, source, planes, read_maps(target, self.options.maps))}: open it in a browser")
 
 
-def print_scores(seen: np.ndarray, planes: np.ndarray, truth: ImageFile) -> None:
-    """Print PSNR and SSIM of input and output against the ground truth, in both metrics."""
+def print_summary(
+    head: str, target: Path, moments: Sequence[Moments], kind: str, keeps_units: bool, verbose: bool
+) -> None:
+    """One line on a file, one more for each plane where it is verbose, and a warning where intensities are lost.
+
+    Args:
+        head: how the line begins.
+        target: what was restored.
+        moments: of each plane or section.
+        kind: what they are, "planes" or "sections".
+        keeps_units: False where y's units are restored: x's gain and flux need not be kept.
+        verbose: whether each gets a line.
+    """
+    lines = np.array([each.line() for each in moments])
+    gain, offset, flux = np.median(lines, axis=0)
+    many = f" (medians of {len(lines)} {kind})" if len(lines) > 1 else ""
+    print(f"{head}: restored = {gain:.3g} * x + {offset:.3g}, flux {flux:.3f} of x's{many}")
+    for index, (gain, offset, flux) in enumerate(lines) if verbose else ():
+        print(f"  {kind[:-1]} {index}: restored = {gain:.3g} * x + {offset:.3g}, flux {flux:.3f} of x's")
+    if not keeps_units:
+        return
+    # Where the mean is about 0 (a background was subtracted), the ratio of two means says nothing.
+    bright = [each.x > FLUX * np.sqrt(each.variance) for each in moments]
+    odd = [i for i, (gain, _, flux) in enumerate(lines) if (bright[i] and abs(flux - 1) > FLUX) or gain < 0]
+    if odd:
+        gain, _, flux = lines[odd[0]]
+        print(
+            f"warning: {target}: do not measure intensities in {len(odd)} of {len(lines)} {kind}; "
+            f"{kind[:-1]} {odd[0]} has {flux:.2f} of x's flux" + (" and is inverted" if gain < 0 else "")
+        )
+
+
+def print_scores(seen: Sequence[np.ndarray], planes: Sequence[np.ndarray], truths: Sequence[np.ndarray]) -> None:
+    """Print PSNR and SSIM of input and output against the ground truth, (H, W) images each, in both metrics."""
     from common.metrics import mean_scores
 
-    if truth.planes.shape != planes.shape:
-        raise InputError(f"{truth.path}: {truth.planes.shape} images, but the restored ones are {planes.shape}")
     for name, images in (("input", seen), ("output", planes)):
-        scores = mean_scores(images, truth.planes)
+        scores = mean_scores(images, truths)
         parts = [f"{m} {scores[f'{m}_psnr']:.2f} dB / {scores[f'{m}_ssim']:.3f}" for m in ("affine", "paper")]
         print(f"  {name:6s} {'   '.join(parts)}")

@@ -10,7 +10,7 @@ from small_generators import identity_generator, metadata
 import restore
 from common import memory
 from common.memory import strips
-from common.metrics import intensities, mean_and_deviation
+from common.metrics import Moments, intensities
 from restoring.generator_file import save_generator
 from restoring.image_files import to_dtype
 
@@ -60,6 +60,8 @@ def test_strips_change_no_number(monkeypatch):
     assert np.array_equal(values, np.clip(np.round(image), 0, 255).astype(np.uint8))
     assert clipped == np.sum((np.round(image) < 0) | (np.round(image) > 255)) > 0
     x = RNG.poisson(200, (41, 30)).astype(np.uint16)
-    assert mean_and_deviation(x) == pytest.approx((x.mean(), x.std()), rel=1e-12)
     slope, offset = np.polyfit(x.ravel(), image[0].ravel().astype(float), 1)
     assert intensities(image[0], x) == pytest.approx((slope, offset, image[0].mean(dtype=float) / x.mean()), rel=1e-9)
+    parts = [Moments.of(image[0][part], x[part]) for part in np.split(np.arange(41), [7, 20])]
+    assert Moments.merged(parts) == pytest.approx(Moments.of(image[0], x), rel=1e-9)
+    assert Moments.merged(parts).variance == pytest.approx(x.var(), rel=1e-9)
