@@ -31,10 +31,7 @@ from restoring.reading import is_volume
 from restoring.restore_files import Restorer, check_maps, restore_all
 from training.options import tell_idle
 
-FOR_FILES = (
-    "uncertainty calibration check cin_generator_path ground_truth overwrite channel time z max_gb skip_existing "
-    "recursive verbose isotropic view"
-)
+FOR_FILES = "overwrite channel time z max_gb skip_existing recursive isotropic view"
 DTYPES = ("float32", "uint8", "uint16")
 
 
@@ -81,16 +78,17 @@ def main(args: argparse.Namespace) -> int:
     options = make_options(args, metadata)
     check_flags(args, options, metadata)
     tell_idle("restore", args, metadata)
+    check_maps(options, metadata)
     if is_volume(args.input):
         from restoring.volumes import restore_volume
 
-        restore_volume(args.input, args.output, options, metadata, args.scheduler, args.axes, part_of(args))
+        how = (args.scheduler, args.axes, part_of(args), args.ground_truth)
+        restore_volume(args.input, args.output, options, metadata, *how)
         return 0
     jobs = plan_jobs(args.input, args.output, args.ground_truth, options, args.recursive)
     if args.skip_existing:
         jobs = not_yet_restored(jobs, options)
     check_outputs(options, args.output, jobs, args.ground_truth, args.overwrite)
-    check_maps(options, metadata)
     note_skipped(args.input, args.recursive)
     return restore_all(IsotropicRestorer if args.isotropic else Restorer, options, jobs, args.axes, part_of(args))
 

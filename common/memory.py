@@ -1,11 +1,15 @@
-"""How much memory this machine has."""
+"""How much memory this machine has, and work on large images without copies of them."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
+
 ASSUMED = 16e9  # bytes, where the system does not say
+STRIP = 2**18  # pixels
 
 
 def machine_bytes() -> float:
@@ -20,3 +24,17 @@ def machine_bytes() -> float:
         except (OSError, ValueError):  # none, or "max"
             continue
     return float(min(found))
+
+
+def strips(image: np.ndarray) -> Iterator[slice]:
+    """The rows of an (H, W) image, some at a time: what is computed from them is small beside the image."""
+    rows = max(STRIP // max(image.shape[1], 1), 1)
+    for start in range(0, len(image), rows):
+        yield slice(start, start + rows)
+
+
+def by_strips(function: Callable[[np.ndarray], np.ndarray], image: np.ndarray, out: np.ndarray) -> np.ndarray:
+    """`function`, which looks at single pixels, of an (H, W) image; written into `out`, which may be the image."""
+    for rows in strips(image):
+        out[rows] = function(image[rows])
+    return out

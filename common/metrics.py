@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
+
+from common.memory import strips
 
 
 def min_max(image: np.ndarray) -> np.ndarray:
@@ -77,8 +80,48 @@ def mean_scores(restored_images: Iterable[np.ndarray], y_images: Iterable[np.nda
     return {key: float(np.mean([row[key] for row in rows])) for key in rows[0]}
 
 
+class Moments(NamedTuple):
+    """Joint moments of an image x and of what was restored from it: all that a straight line between them needs.
+
+    Args:
+        pixels: number.
+        x, restored: means.
+        variance: of x.
+        covariance: of both.
+    """
+
+    pixels: int
+    x: float
+    restored: float
+    variance: float
+    covariance: float
+
+    @classmethod
+    def of(cls, restored: np.ndarray, x: np.ndarray) -> Moments:
+        """Moments of (H, W) images, in float64 without copies of them."""
+        x_mean, mean, squares, products = x.mean(dtype=np.float64), restored.mean(dtype=np.float64), 0.0, 0.0
+        for rows in strips(x):
+            difference = np.asarray(x[rows], np.float64) - x_mean
+            squares += np.sum(difference**2)
+            products += np.sum(difference * (restored[rows] - mean))
+        return cls(x.size, float(x_mean), float(mean), float(squares / x.size), float(products / x.size))
+
+    @classmethod
+    def merged(cls, parts: Sequence[Moments]) -> Moments:
+        """Moments of an image from those of its parts."""
+        pixels, xs, restored, variances, covariances = np.array(parts).T
+        share = pixels / pixels.sum()
+        x, mean = share @ xs, share @ restored
+        variance = share @ (variances + (xs - x) ** 2)
+        covariance = share @ (covariances + (xs - x) * (restored - mean))
+        return cls(int(pixels.sum()), float(x), float(mean), float(variance), float(covariance))
+
+    def line(self) -> tuple[float, float, float]:
+        """(gain, offset, flux): least-squares line from x to the restored image, and the ratio of their means."""
+        gain = self.covariance / max(self.variance, 1e-12)
+        return gain, self.restored - gain * self.x, self.restored / (self.x or 1.0)
+
+
 def intensities(restored: np.ndarray, x: np.ndarray) -> tuple[float, float, float]:
-    """(gain, offset, flux): least-squares straight line from x to the restored image, and the ratio of their means."""
-    x, restored = np.asarray(x, np.float64), np.asarray(restored, np.float64)
-    gain = np.mean((x - x.mean()) * (restored - restored.mean())) / max(x.var(), 1e-12)
-    return float(gain), float(restored.mean() - gain * x.mean()), float(restored.mean() / (x.mean() or 1.0))
+    """(gain, offset, flux), as of `Moments.line`."""
+    return Moments.of(restored, x).line()

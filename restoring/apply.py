@@ -11,6 +11,7 @@ import numpy as np
 
 from common.devices import start_tensorflow
 from common.errors import InputError
+from common.memory import by_strips, strips
 from restoring.generator_file import Metadata, load_generator
 from restoring.normalization import Scale
 
@@ -62,8 +63,11 @@ class Applier:
         limit = next((i for i, layer in enumerate(layers) if getattr(layer, "max_value", None)), None)
         if limit is None:
             return 0
-        lowest, seen = -layers[limit - 1].offset, scale.normalize(image)
-        return int(np.sum((seen < lowest) | (seen > lowest + layers[limit].max_value)))
+        lowest, count = -layers[limit - 1].offset, 0
+        for rows in strips(image):
+            seen = scale.normalize(image[rows])
+            count += np.count_nonzero((seen < lowest) | (seen > lowest + layers[limit].max_value))
+        return count
 
     def with_dropout(self) -> Applier | None:
         """The same loaded generator with its dropout on; None where it has none."""
@@ -116,12 +120,15 @@ class Applier:
         """As calling it, with the scales of a larger image that `image` is a part of."""
         before, after = scales
         turns = symmetries(average, self.may_rotate(task))
+        normalized = by_strips(before.normalize, image, np.empty(image.shape, np.float32))
+        outputs = self.turned(normalized, turns, task, draw, tile, overlap)
         # Added up one by one: eight outputs of a large image need not be held at once.
-        total = np.zeros(image.shape, np.float32)
-        for output in self.turned(before.normalize(image), turns, task, draw, tile, overlap):
+        total = next(outputs)
+        for output in outputs:
             total += output
+            del output
         total /= len(turns)
-        return after.undo(total)
+        return by_strips(after.undo, total, total)
 
     def turned(
         self,
@@ -161,31 +168,35 @@ class Applier:
         return math.prod(len(tile_grid(size, tile, overlap, multiple)[0]) for size in sizes)
 
     def _tiled(self, image, task, draw, tile, overlap):
-        # Padded once and cut at multiples: tiles then meet the network's strides where the whole image would.
+        # The padded image is cut at multiples: tiles then meet the network's strides where the whole image would.
         multiple, margin = self.metadata.size_multiple, self.metadata.margin
-        padded = pad_to_multiple(np.pad(image, margin, mode="symmetric") if margin else image, multiple)
-        channels = self._with_noise(padded, draw)
-        if tile is None or max(padded.shape) <= tile:
-            output = self._predict(channels, task)
+        places = [padded_places(size, margin, multiple) for size in image.shape]
+        shape = tuple(map(len, places))
+        noise = self._noise(shape, draw)
+
+        def predict(*part):
+            tile_places = [along[those] for along, those in zip(places, part, strict=True)]
+            return self._predict(image[np.ix_(*tile_places)], None if noise is None else noise[part], task)
+
+        if tile is None or max(shape) <= tile:
+            output = predict(slice(None), slice(None))
         else:
             tile, overlap = (max(size // multiple, 1) * multiple if size else 0 for size in (tile, overlap))
-            output = blend_tiles(channels, lambda part: self._predict(part, task), tile, overlap, multiple)
+            output = blend_tiles(shape, predict, tile, overlap, multiple)
         return output[margin : margin + image.shape[0], margin : margin + image.shape[1]]
 
-    def _with_noise(self, image, draw):
-        """(H, W, 1 + noise channels): the noise is drawn for the whole image, so that no two tiles share it."""
-        if not self.metadata.noise_channels:
-            return image[..., None]
-        rng = np.random.default_rng([self.seed, STREAM_NOISE, draw, *image.shape])
-        noise = rng.standard_normal((*image.shape, self.metadata.noise_channels), np.float32)
-        return np.concatenate([image[..., None], noise], axis=-1)
+    def _noise(self, shape, draw):
+        """(H, W, noise channels) or None: drawn for the whole image, so that no two tiles share it."""
+        channels = self.metadata.noise_channels
+        rng = np.random.default_rng([self.seed, STREAM_NOISE, draw, *shape])
+        return rng.standard_normal((*shape, channels), np.float32) if channels else None
 
-    def _predict(self, channels, task):
-        inputs = [channels[None, ..., :1]]
+    def _predict(self, image, noise, task):
+        inputs = [image[None, ..., None]]
         if self.makes_defects:
             inputs.append(np.array([[self.metadata.tasks.index(task)]], np.int32))
-        if self.metadata.noise_channels:
-            inputs.append(channels[None, ..., 1:])
+        if noise is not None:
+            inputs.append(noise[None])
         output = self.model(inputs if len(inputs) > 1 else inputs[0], training=False)
         return np.asarray(output)[0, ..., 0].astype(np.float32)
 
@@ -230,7 +241,7 @@ def symmetries(average: int, rotate: bool) -> list[tuple[Callable, Callable]]:
 def _symmetry(turns, flip):
     def apply(image):
         turned = np.rot90(image, turns)
-        return np.ascontiguousarray(turned[:, ::-1] if flip else turned)
+        return turned[:, ::-1] if flip else turned
 
     def undo(image):
         return np.rot90(image[:, ::-1] if flip else image, -turns)
@@ -238,11 +249,14 @@ def _symmetry(turns, flip):
     return apply, undo
 
 
-def pad_to_multiple(image: np.ndarray, multiple: int) -> np.ndarray:
-    """Reflect an (H, W) image at its bottom and right edges until both sides are multiples."""
-    pads = [(0, -size % multiple) for size in image.shape]
+def padded_places(size: int, margin: int, multiple: int) -> np.ndarray:
+    """Which pixels of a side are taken so that it is reflected at both ends, and then at its end up to a multiple.
+
+    Tiles are cut by these numbers, so that no padded copy of a large image is needed.
+    """
     # A side shorter than its padding cannot be reflected at once; "symmetric" can, any number of times.
-    return np.pad(image, pads, mode="symmetric") if any(pad for _, pad in pads) else image
+    reflected = np.pad(np.arange(size), margin, mode="symmetric")
+    return np.pad(reflected, (0, -len(reflected) % multiple), mode="symmetric")
 
 
 def tile_grid(size: int, tile: int, overlap: int, multiple: int) -> tuple[list[int], int]:
@@ -277,16 +291,21 @@ def tile_weights(start: int, tile: int, size: int, overlap: int) -> np.ndarray:
 
 
 def blend_tiles(
-    image: np.ndarray, function: Callable[[np.ndarray], np.ndarray], tile: int, overlap: int, multiple: int
+    shape: tuple[int, int], function: Callable[[slice, slice], np.ndarray], tile: int, overlap: int, multiple: int
 ) -> np.ndarray:
-    """Apply `function` to overlapping tiles of an (H, W, C) image and blend the (H, W) results, without a seam.
+    """Blend the results of overlapping tiles to one (H, W) image, without a seam.
+
+    Args:
+        shape: of the image.
+        function: gives the (h, w) result of the tile at these rows and columns.
+        tile, overlap, multiple: as for `tile_grid`.
 
     Raises:
         InputError: the overlap is not smaller than half a tile.
     """
     if not 0 <= overlap <= tile // 2:
         raise InputError(f"--overlap={overlap}: expected 0 to half of --tile={tile}")
-    total, axes = np.zeros(image.shape[:2], np.float32), []
+    total, axes = np.zeros(shape, np.float32), []
     for size in total.shape:
         starts, length = tile_grid(size, tile, overlap, multiple)
         weights = [tile_weights(start, length, size, overlap) for start in starts]
@@ -298,5 +317,5 @@ def blend_tiles(
         axes.append([(part, weight / sums[part]) for part, weight in zip(parts, weights, strict=True)])
     for rows, row_weights in axes[0]:
         for columns, column_weights in axes[1]:
-            total[rows, columns] += row_weights[:, None] * column_weights * function(image[rows, columns])
+            total[rows, columns] += row_weights[:, None] * column_weights * function(rows, columns)
     return total

@@ -12,6 +12,7 @@ import tifffile
 
 from common.errors import InputError
 from common.files import written_whole
+from common.memory import strips
 from data_utils import enlarge, factor_between, open_npy
 from restoring.microscope_formats import READERS, read_microscope
 from restoring.reading import WHOLE, Part, Raw, is_volume
@@ -300,6 +301,10 @@ def to_dtype(values: np.ndarray, dtype: str) -> tuple[np.ndarray, int]:
     """(values in a dtype, number of them that had to be clipped to its range)."""
     if dtype == "float32":
         return values.astype(np.float32, copy=False), 0
-    limits, rounded = np.iinfo(dtype), np.round(values)
-    clipped = np.count_nonzero((rounded < limits.min) | (rounded > limits.max))
-    return np.clip(rounded, limits.min, limits.max).astype(dtype), int(clipped)
+    limits, result, clipped = np.iinfo(dtype), np.empty(values.shape, dtype), 0
+    image, target = (array.reshape(-1, array.shape[-1]) for array in (values, result))
+    for rows in strips(image):
+        rounded = np.round(image[rows])
+        clipped += np.count_nonzero((rounded < limits.min) | (rounded > limits.max))
+        target[rows] = np.clip(rounded, limits.min, limits.max)
+    return result, clipped

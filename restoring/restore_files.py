@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from common.errors import InputError
+from common.memory import strips
 from restoring.apply import Applier, symmetries
 from restoring.generator_file import Metadata, read_metadata
 from restoring.image_files import ImageFile, WritingError, enlarged, read_image, to_dtype, write_image
@@ -17,6 +19,9 @@ from restoring.options import RestoreOptions
 from restoring.outputs import Job, beside
 from restoring.reading import WHOLE, Part
 from restoring.stacks import wholes_of
+
+if TYPE_CHECKING:
+    from common.metrics import Moments
 
 FLUX = 0.1  # by which a restored image's mean may differ from its input's before a warning
 
@@ -67,7 +72,11 @@ def restore_all(
         with _collected(failures, jobs):
             planes = restorer.restore(source, job.target)
             if truth:
-                print_scores(restorer.seen(source), planes, truth)
+                if truth.planes.shape != planes.shape:
+                    raise InputError(
+                        f"{truth.path}: {truth.planes.shape} images, but the restored ones are {planes.shape}"
+                    )
+                print_scores(restorer.seen(source), planes, truth.planes)
             restorer.write_maps(source, planes, job.target)
             restorer.write_view(source, planes, job.target)
     if failures:
@@ -145,10 +154,9 @@ class Restorer:
         self.wholes = wholes_of(source, how.normalize)
         scales = [self.apply.scales(whole, how.task) for whole in self.wholes]
         with self._bar(source, len(planes) * self.count_tiles(planes.shape[1:])) as self.bar:
-            for index, plane in enumerate(source.planes):
-                x = np.asarray(plane, np.float32)
+            for index, x in enumerate(source.planes):
                 if self.uncertain:
-                    planes[index] = self.uncertain.restore(x, scales[index])
+                    planes[index] = self.uncertain.restore(np.asarray(x, np.float32), scales[index])
                 else:
                     size = (how.tile, how.overlap, how.average)
                     planes[index] = self.apply.with_scales(x, scales[index], how.task, index, *size)
@@ -170,7 +178,7 @@ class Restorer:
     def _note_beyond(self, source, scales):
         """Say how many pixels the network does not look at, by the Scale of each plane."""
         pairs = zip(source.planes, scales, strict=True)
-        beyond = sum(self.apply.count_beyond(np.asarray(plane, np.float32), scale) for plane, scale in pairs)
+        beyond = sum(self.apply.count_beyond(plane, scale) for plane, scale in pairs)
         if beyond:
             print(
                 f"note: {source.path}: {beyond} pixels are far brighter or darker than the image (hot pixels? beads?); "
@@ -180,7 +188,7 @@ class Restorer:
     def _write(self, source, planes, target):
         """Write restored planes in the shape of an image. Raises InputError where they are not finite."""
         how = self.options
-        if not np.isfinite(planes).all():
+        if not all(np.isfinite(plane[rows]).all() for plane in planes for rows in strips(plane)):
             raise InputError(f"{source.path}: the generator's output is not finite; is {how.generator} damaged?")
         values, clipped = to_dtype(planes, how.dtype)
         if clipped:
@@ -188,31 +196,13 @@ class Restorer:
         write_image(target, source, values)
 
     def _print_summary(self, source, target, pairs, kind):
-        """One line on a file, one more for each plane with --verbose, and a warning where intensities are lost.
+        """As `print_summary`, of [(restored, input)], images of a kind, "planes" or "sections"."""
+        from common.metrics import Moments
 
-        Args:
-            pairs: [(restored, input)], images of a kind, "planes" or "sections".
-        """
-        from common.metrics import intensities
-
-        lines = np.array([intensities(*pair) for pair in pairs])
-        gain, offset, flux = np.median(lines, axis=0)
-        many = f" (medians of {len(lines)} {kind})" if len(lines) > 1 else ""
-        found = f"restored = {gain:.3g} * x + {offset:.3g}, flux {flux:.3f} of x's{many}"
-        print(f"{source.path}: {source.describe()} -> {target}: {found}")
-        for index, (gain, offset, flux) in enumerate(lines) if self.options.verbose else ():
-            print(f"  {kind[:-1]} {index}: restored = {gain:.3g} * x + {offset:.3g}, flux {flux:.3f} of x's")
-        if self.apply.metadata.normalization.kind == "fixed":
-            return  # Restored in y's units: x's gain and flux need not be kept.
-        # Where the mean is about 0 (a background was subtracted), the ratio of two means says nothing.
-        bright = [x.mean() > FLUX * x.std() for _, x in pairs]
-        odd = [i for i, (gain, _, flux) in enumerate(lines) if (bright[i] and abs(flux - 1) > FLUX) or gain < 0]
-        if odd:
-            gain, _, flux = lines[odd[0]]
-            print(
-                f"warning: {target}: do not measure intensities in {len(odd)} of {len(lines)} {kind}; "
-                f"{kind[:-1]} {odd[0]} has {flux:.2f} of x's flux" + (" and is inverted" if gain < 0 else "")
-            )
+        moments = [Moments.of(*pair) for pair in pairs]
+        keeps_units = self.apply.metadata.normalization.kind != "fixed"
+        head = f"{source.path}: {source.describe()} -> {target}"
+        print_summary(head, target, moments, kind, keeps_units, self.options.verbose)
 
     def seen(self, source: ImageFile) -> np.ndarray:
         """The planes of a file that a ground truth is compared with, beside the restored ones."""
@@ -233,13 +223,43 @@ class Restorer:
             print(f"  {write_view(target, source, planes, read_maps(target, self.options.maps))}: open it in a browser")
 
 
-def print_scores(seen: np.ndarray, planes: np.ndarray, truth: ImageFile) -> None:
-    """Print PSNR and SSIM of input and output against the ground truth, in both metrics."""
+def print_summary(
+    head: str, target: Path, moments: Sequence[Moments], kind: str, keeps_units: bool, verbose: bool
+) -> None:
+    """One line on a file, one more for each plane where it is verbose, and a warning where intensities are lost.
+
+    Args:
+        head: how the line begins.
+        target: what was restored.
+        moments: of each plane or section.
+        kind: what they are, "planes" or "sections".
+        keeps_units: False where y's units are restored: x's gain and flux need not be kept.
+        verbose: whether each gets a line.
+    """
+    lines = np.array([each.line() for each in moments])
+    gain, offset, flux = np.median(lines, axis=0)
+    many = f" (medians of {len(lines)} {kind})" if len(lines) > 1 else ""
+    print(f"{head}: restored = {gain:.3g} * x + {offset:.3g}, flux {flux:.3f} of x's{many}")
+    for index, (gain, offset, flux) in enumerate(lines) if verbose else ():
+        print(f"  {kind[:-1]} {index}: restored = {gain:.3g} * x + {offset:.3g}, flux {flux:.3f} of x's")
+    if not keeps_units:
+        return
+    # Where the mean is about 0 (a background was subtracted), the ratio of two means says nothing.
+    bright = [each.x > FLUX * np.sqrt(each.variance) for each in moments]
+    odd = [i for i, (gain, _, flux) in enumerate(lines) if (bright[i] and abs(flux - 1) > FLUX) or gain < 0]
+    if odd:
+        gain, _, flux = lines[odd[0]]
+        print(
+            f"warning: {target}: do not measure intensities in {len(odd)} of {len(lines)} {kind}; "
+            f"{kind[:-1]} {odd[0]} has {flux:.2f} of x's flux" + (" and is inverted" if gain < 0 else "")
+        )
+
+
+def print_scores(seen: Sequence[np.ndarray], planes: Sequence[np.ndarray], truths: Sequence[np.ndarray]) -> None:
+    """Print PSNR and SSIM of input and output against the ground truth, (H, W) images each, in both metrics."""
     from common.metrics import mean_scores
 
-    if truth.planes.shape != planes.shape:
-        raise InputError(f"{truth.path}: {truth.planes.shape} images, but the restored ones are {planes.shape}")
     for name, images in (("input", seen), ("output", planes)):
-        scores = mean_scores(images, truth.planes)
+        scores = mean_scores(images, truths)
         parts = [f"{m} {scores[f'{m}_psnr']:.2f} dB / {scores[f'{m}_ssim']:.3f}" for m in ("affine", "paper")]
         print(f"  {name:6s} {'   '.join(parts)}")

@@ -75,16 +75,17 @@ class CheckMap:
         self, source: ImageFile, planes: np.ndarray, wholes: Sequence[np.ndarray | Scale], target: Path
     ) -> None:
         """Write the map of one file; `planes` are the restored images, `wholes` what their scales were taken from."""
-        maps = []
-        for index, (x, restored) in enumerate(zip(source.planes, planes, strict=True)):
-            x = np.asarray(x, np.float32)
-            y = self.in_units_of_y(restored, wholes[index])
-            found = trust.contradiction(x, *trust.made_again(self.apply_cin, y, self.task))
-            share = 100 * np.mean(np.abs(found) > trust.CONTRADICTED)
-            most = np.abs(found).max()
-            print(f"  plane {index}: {share:.2f} % contradicted by the input, by {most:.1f} deviations at most")
-            maps.append(found)
-        write_map(target, source, maps)
+        images = enumerate(zip(source.planes, planes, wholes, strict=True))
+        write_map(target, source, [self.of_plane(index, *each) for index, each in images])
+
+    def of_plane(self, index: int, x: np.ndarray, restored: np.ndarray, whole: np.ndarray | Scale) -> np.ndarray:
+        """The (H, W) map of one plane, and a line on it; `whole` is what its scale was taken from."""
+        y = self.in_units_of_y(restored, whole)
+        found = trust.contradiction(np.asarray(x, np.float32), *trust.made_again(self.apply_cin, y, self.task))
+        share = 100 * np.mean(np.abs(found) > trust.CONTRADICTED)
+        most = np.abs(found).max()
+        print(f"  plane {index}: {share:.2f} % contradicted by the input, by {most:.1f} deviations at most")
+        return found
 
     def in_units_of_y(self, restored: np.ndarray, x: np.ndarray | Scale) -> np.ndarray:
         """A restored image in the raw units of the task's y, which CIN-GAN expects.

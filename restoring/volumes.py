@@ -23,25 +23,26 @@ import numpy as np
 
 from common.errors import InputError
 from common.files import write_text
+from common.metrics import Moments
 from data_utils import SCRIPT_DIR
 from restoring.apply import Applier
 from restoring.generator_file import Metadata
 from restoring.image_files import SUFFIXES, to_dtype
 from restoring.normalization import SAMPLED, Scale
 from restoring.options import RestoreOptions
-from restoring.reading import WHOLE, Part
+from restoring.outputs import beside
+from restoring.reading import WHOLE, Part, is_volume
+from restoring.restore_files import print_scores, print_summary
 from restoring.stacks import normalized_as_stack
+from restoring.zarr_files import Planes, Volume, find_volume, open_volume, place, plane_shape, upright
 
 if TYPE_CHECKING:
     import distributed
     import zarr
 
+    from restoring.trust_maps import UncertaintyMap
+
 BLOCK = 1024  # pixels: side of what a worker restores at once
-# Codecs that turn bytes into bytes or numbers. Others, pickle among them, could run code.
-CODECS = frozenset(
-    "bytes transpose blosc gzip zstd zlib lz4 bz2 lzma shuffle delta crc32c sharding_indexed bitround "
-    "fixedscaleoffset packbits".split()
-)
 
 
 class VolumeJob(NamedTuple):
@@ -60,15 +61,8 @@ class VolumeJob(NamedTuple):
     dtype: str
     precision: str
     stack: bool  # whether the planes of a channel share their percentiles
-
-
-class Volume(NamedTuple):
-    """An OME-Zarr image: its group, OME attributes of version 0.4 or 0.5, full-resolution array, a letter per axis."""
-
-    group: zarr.Group
-    attributes: dict
-    dataset: str
-    axes: str
+    uncertainty: int | None = None
+    calibration: str | None = None
 
 
 class Block(NamedTuple):
@@ -91,16 +85,18 @@ def restore_volume(
     scheduler: str | None,
     axes: str | None = None,
     part: Part = WHOLE,
+    truth: Path | None = None,
 ) -> None:
     """Restore an OME-Zarr volume to another.
 
     Args:
         source, output: groups.
-        options: without maps.
+        options: how; `uncertainty` and `check` make volumes of their own, the check of whole planes in this process.
         metadata: of the generator.
         scheduler: address of a dask cluster, or None for one process on this machine.
         axes: a letter per dimension, in place of what the volume says.
         part: its scene is the image of a bioformats2raw layout.
+        truth: group of the clean image, for scores.
 
     Raises:
         InputError: it cannot be read, restored or written.
@@ -110,19 +106,77 @@ def restore_volume(
         raise InputError("--input=*.zarr is for generators that restore; make defects from .npy or TIFF files")
     if output.suffix.lower() in SUFFIXES:
         raise InputError(f"--output={output}: a volume is written as OME-Zarr; choose a name in .zarr")
+    if options.calibration and metadata.normalization.kind == "fixed":
+        raise InputError("--calibration: of volumes, only recipe tuned's uncertainty is calibrated; leave it out")
     source = find_volume(source, part)
     volume = open_volume(source, axes)
     array = volume.group[volume.dataset]
+    truths = open_truth(truth, axes, volume) if truth else None
     partial = output.with_name(f"{output.name}.partial")
     job = make_job(source, partial, volume, options)
-    done = prepare(output, partial, job, array, volume.attributes)
+    targets = [output, *(beside(output, kind) for kind in options.maps)]
+    done = prepare(targets, partial, job, array, volume.attributes)
     blocks = [block for block in blocks_of(array.shape, volume.axes) if block.name() not in done]
     origin = "as given" if axes else "from its metadata"
     print(f"{source}: axes {volume.axes} ({origin}), shape {array.shape}, {array.dtype}; {len(done)} blocks are done")
     run_blocks(scheduler, job, blocks)
-    os.replace(partial / "volume.zarr", output)
+    x = Planes(array, volume.axes)
+    if options.check:
+        check_planes(job, options, metadata, array, volume.attributes)
+    for target, name in zip(targets, ("volume", *options.maps), strict=True):
+        os.replace(partial / f"{name}.zarr", target)
+    moments = [Moments.merged(parts) for parts in moments_of(job.done) if parts]
+    if len(moments) == len(x):
+        keeps_units = metadata.normalization.kind != "fixed"
+        print_summary(f"{source} -> {output}", output, moments, "planes", keeps_units, options.verbose)
+    else:  # Blocks that an earlier version restored left none.
+        print(f"{source} -> {output}")
+    for target in targets[1:]:
+        print(f"  {target} lies beside it")
+    if truths:
+        print_scores(x, Planes(open_volume(output, axes).group[volume.dataset], volume.axes), truths)
     shutil.rmtree(partial)
-    print(f"{source} -> {output}")
+
+
+def open_truth(path: Path, axes: str | None, volume: Volume) -> Planes:
+    """The planes of a volume's ground truth. Raises InputError where it is no volume of the same shape."""
+    if not is_volume(path):
+        raise InputError(f"--ground_truth={path}: that of a volume is a volume, OME-Zarr")
+    truth = open_volume(path, axes)
+    shapes = [each.group[each.dataset].shape for each in (truth, volume)]
+    if shapes[0] != shapes[1] or truth.axes != volume.axes:
+        raise InputError(f"{path}: {truth.axes} {shapes[0]}, but the input is {volume.axes} {shapes[1]}")
+    return Planes(truth.group[truth.dataset], truth.axes)
+
+
+def moments_of(done: str) -> list[list[Moments]]:
+    """For each plane, the moments of its blocks, from the files that mark them as finished."""
+    planes = {}
+    for path in Path(done).iterdir():
+        index = tuple(map(int, path.name.split("_")[:-2])) if path.name[0].isdigit() else None
+        if index is not None and path.stat().st_size:
+            planes.setdefault(index, []).append(Moments(*json.loads(path.read_text())))
+    return [planes[index] for index in sorted(planes)]
+
+
+def check_planes(
+    job: VolumeJob, options: RestoreOptions, metadata: Metadata, array: zarr.Array, attributes: dict
+) -> None:
+    """Write the map of where the input contradicts the restored volume, plane by plane: CIN-GAN sees whole planes."""
+    import zarr
+
+    from restoring.trust_maps import CheckMap
+
+    check = CheckMap(Applier.load(options.cin_generator), metadata.normalization, options.task)
+    path = Path(job.target).with_name("check.zarr")
+    shutil.rmtree(path, ignore_errors=True)
+    create_volume(path, "float32", job, array, attributes)
+    target = zarr.open_group(path, mode="r+")[job.dataset]
+    x, restored = Planes(array, job.axes), Planes(zarr.open_group(job.target, mode="r")[job.dataset], job.axes)
+    for number, plane in enumerate(x.indices):
+        whole, _ = plane_scales(job, shared_by(job, plane))
+        found = check.of_plane(number, x[number], np.asarray(restored[number], np.float32), whole)
+        target[place(job.axes, plane, slice(None), slice(None))] = upright(found, job.axes)
 
 
 def _require():
@@ -133,114 +187,17 @@ def _require():
         raise InputError(f"volumes need {failure.name}; pip install -r requirements/large.txt") from failure
 
 
-def find_volume(path: Path, part: Part) -> Path:
-    """The group of one image: the path itself, or in a bioformats2raw layout that of the scene.
-
-    Raises:
-        InputError: a plate or a well, whose images it names; or no such scene.
-    """
-    attributes = _attributes(path)
-    if "plate" in attributes:
-        wells = [path / well["path"] for well in attributes["plate"]["wells"]]
-        raise InputError(
-            f"{path}: a plate of {len(wells)} wells; restore them image by image, as in --input={wells[0] / '0'}"
-        )
-    if "well" in attributes:
-        images = [str(path / image["path"]) for image in attributes["well"]["images"]]
-        raise InputError(f"{path}: a well; choose one of its {len(images)} images: --input={', '.join(images)}")
-    if "bioformats2raw.layout" not in attributes:
-        part.choose_scene(path, 1)
-        return path
-    series = _attributes(path / "OME").get("series") if (path / "OME").is_dir() else None
-    series = series or sorted((p.name for p in path.iterdir() if p.name.isdigit()), key=int)
-    return path / series[part.choose_scene(path, len(series), word="images")]
-
-
-def _attributes(path):
-    import zarr
-
-    try:
-        attributes = dict(zarr.open_group(path, mode="r").attrs)
-    except Exception as failure:  # zarr raises whatever damaged metadata leads it into
-        raise InputError(f"{path}: no OME-Zarr image ({type(failure).__name__}: {failure})") from failure
-    return attributes.get("ome", attributes)
-
-
-def open_volume(path: Path, axes: str | None = None) -> Volume:
-    """The full-resolution image of an OME-Zarr group, whatever its version.
-
-    Args:
-        path: group.
-        axes: a letter per dimension, in place of what the attributes say.
-
-    Raises:
-        InputError: no OME-Zarr image, no axes y and x, no real numbers, or codecs that could run code.
-    """
-    import zarr
-
-    attributes = _attributes(path)
-    try:
-        group, scales = zarr.open_group(path, mode="r"), attributes["multiscales"][0]
-        dataset = scales["datasets"][0]["path"]
-        array = group[dataset]
-        unknown = _codecs(array) - CODECS
-        if unknown:
-            raise InputError(f"{path}: stored with codecs that are not read ({', '.join(sorted(unknown))})")
-        if axes and len(axes) != array.ndim:
-            raise InputError(f"{path}: --axes={axes} names {len(axes)} dimensions, but its shape is {array.shape}")
-        scales = _as_of_today(scales, array.ndim, axes)
-        names = [axis["name"] for axis in scales["axes"]]
-    except InputError:
-        raise
-    except Exception as failure:  # zarr raises whatever damaged metadata leads it into
-        raise InputError(f"{path}: no OME-Zarr image ({type(failure).__name__}: {failure})") from failure
-    if not {"y", "x"} <= set(names) or len(names) != array.ndim:
-        raise InputError(
-            f"{path}: expected axes with y and x, received {', '.join(names)} for {array.shape}; pass --axes"
-        )
-    if array.dtype.kind not in "uif" or 0 in array.shape:
-        raise InputError(f"{path}: expected real numbers, received {array.dtype} of shape {array.shape}")
-    letters = "".join(name.upper() if len(name) == 1 else "Q" for name in names)
-    return Volume(group, {**attributes, "multiscales": [scales]}, dataset, letters)
-
-
-def _as_of_today(scales, ndim, given):
-    """Multiscales of versions 0.1 to 0.3 as 0.4 has them: axes are named, every resolution has a scale."""
-    names = list(given.lower()) if given else scales.get("axes") or list("tczyx"[-ndim:])
-    kinds = {"t": "time", "c": "channel", "z": "space", "y": "space", "x": "space"}
-    named = [
-        {"name": axis, **({"type": kinds[axis]} if axis in kinds else {})} for axis in names if isinstance(axis, str)
-    ]
-    one = [{"type": "scale", "scale": [1.0] * ndim}]
-    datasets = [{"coordinateTransformations": one, **dataset} for dataset in scales["datasets"]]
-    old = {"version": "0.4"} if str(scales.get("version")) in ("0.1", "0.2", "0.3") else {}
-    return {**scales, **old, "axes": named or names, "datasets": datasets}
-
-
-def _codecs(array):
-    """Names of all codecs of an array, nested ones too."""
-    found, waiting = set(), [array.metadata.to_dict()]
-    while waiting:
-        part = waiting.pop()
-        if isinstance(part, dict):
-            found |= {part[key].removeprefix("numcodecs.") for key in ("id",) if isinstance(part.get(key), str)}
-            found |= {codec["name"].removeprefix("numcodecs.") for codec in part.get("codecs") or () if "name" in codec}
-            waiting += part.values()
-        elif isinstance(part, (list, tuple)):
-            waiting += part
-    return found
-
-
 def make_job(source: Path, partial: Path, volume: Volume, options: RestoreOptions) -> VolumeJob:
     """The job of restoring a volume, by absolute paths: a worker may run in another folder."""
     places = (options.generator, source, partial / "volume.zarr", partial / "done")
     paths = [str(path.absolute()) for path in places]
     how = (options.task, options.tile, options.overlap, options.average, options.dtype, options.precision)
     stack = normalized_as_stack(volume.axes, options.normalize)
-    return VolumeJob(*paths, volume.dataset, volume.axes, *how, stack)
+    calibration = str(options.calibration.absolute()) if options.calibration else None
+    return VolumeJob(*paths, volume.dataset, volume.axes, *how, stack, options.uncertainty, calibration)
 
 
-def prepare(output: Path, partial: Path, job: VolumeJob, array: zarr.Array, attributes: dict) -> set[str]:
+def prepare(outputs: list[Path], partial: Path, job: VolumeJob, array: zarr.Array, attributes: dict) -> set[str]:
     """Make the partial output, or find it as it was left.
 
     Returns:
@@ -249,28 +206,35 @@ def prepare(output: Path, partial: Path, job: VolumeJob, array: zarr.Array, attr
     Raises:
         InputError: --output exists, or was begun with other settings.
     """
-    if output.exists():
-        raise InputError(f"{output} exists; choose another --output, or remove it")
-    settings = json.dumps({**job._asdict(), "shape": array.shape, "modified": os.path.getmtime(job.generator)})
+    for output in outputs:
+        if output.exists():
+            raise InputError(f"{output} exists; choose another --output, or remove it")
+    # What is not asked for is left out: earlier versions did not know it.
+    how = {key: value for key, value in job._asdict().items() if value is not None or key == "task"}
+    settings = json.dumps({**how, "shape": array.shape, "modified": os.path.getmtime(job.generator)})
     if partial.exists():
         begun = partial / "settings.json"
         if not begun.is_file() or begun.read_text() != settings:
             raise InputError(f"{partial} was begun with other settings; remove it, or choose another --output")
         return set(os.listdir(job.done))
     os.makedirs(job.done)
-    create_volume(job, array, attributes)
+    create_volume(Path(job.target), job.dtype, job, array, attributes)
+    if job.uncertainty:
+        create_volume(Path(job.target).with_name("uncertainty.zarr"), "float32", job, array, attributes)
     write_text(partial / "settings.json", settings)
     return set()
 
 
-def create_volume(job: VolumeJob, array: zarr.Array, attributes: dict) -> None:
+def create_volume(path: Path, dtype: str, job: VolumeJob, array: zarr.Array, attributes: dict) -> None:
     """An empty volume of the same shape, axes, scale and zarr format; one resolution, chunks that blocks consist of."""
     import zarr
 
     version = array.metadata.zarr_format
-    group = zarr.open_group(job.target, mode="w-", zarr_format=version)
+    group = zarr.open_group(path, mode="w-", zarr_format=version)
     scales = attributes["multiscales"][0]
     kept = {**attributes, "multiscales": [{**scales, "datasets": scales["datasets"][:1]}]}
+    if str(path) != job.target:
+        kept.pop("omero", None)  # The display range of an image would show a map black.
     group.attrs.update({"ome": kept} if version == 3 else kept)
     sizes = zip(job.axes, array.shape, strict=True)
     chunks = tuple(min(BLOCK // 2, size) if axis in "YX" else 1 for axis, size in sizes)
@@ -279,7 +243,7 @@ def create_volume(job: VolumeJob, array: zarr.Array, attributes: dict) -> None:
     group.create_array(
         job.dataset,
         shape=array.shape,
-        dtype=job.dtype,
+        dtype=dtype,
         chunks=chunks,
         dimension_names=names,
         chunk_key_encoding=separator,
@@ -292,22 +256,6 @@ def blocks_of(shape: tuple[int, ...], axes: str) -> list[Block]:
     planes = [size for axis, size in zip(axes, shape, strict=True) if axis not in "YX"]
     corners = list(product(range(0, height, BLOCK), range(0, width, BLOCK)))
     return [Block(plane, *corner) for plane in product(*map(range, planes)) for corner in corners]
-
-
-def plane_shape(shape: tuple[int, ...], axes: str) -> tuple[int, int]:
-    """Rows and columns of a volume."""
-    return shape[axes.index("Y")], shape[axes.index("X")]
-
-
-def place(axes: str, plane: tuple[int, ...], rows: slice, columns: slice) -> tuple[int | slice, ...]:
-    """The index of a part of one plane in an array of any order of axes."""
-    others = iter(plane)
-    return tuple(rows if axis == "Y" else columns if axis == "X" else next(others) for axis in axes)
-
-
-def upright(part: np.ndarray, axes: str) -> np.ndarray:
-    """A part of a plane with rows first, from an array where columns may be; the way back is the same."""
-    return part if axes.index("Y") < axes.index("X") else part.T
 
 
 def run_blocks(scheduler: str | None, job: VolumeJob, blocks: list[Block]) -> None:
@@ -379,15 +327,22 @@ def restore_block(block: Block, job: VolumeJob) -> int:
     image = np.asarray(upright(array[place(job.axes, block.plane, rows, columns)], job.axes), np.float32)
     _check_finite(image, job, block.plane, (rows.start, columns.start))
     scales = plane_scales(job, shared_by(job, block.plane))
-    restored = apply.with_scales(image, scales, job.task, 0, job.tile, job.overlap, job.average)
-    inner = restored[block.top - rows.start :, block.left - columns.start :][:BLOCK, :BLOCK]
+    if job.uncertainty:
+        uncertain = worker_uncertainty(job)
+        found = uncertain.restore(image, scales), uncertain.maps.pop()
+    else:
+        found = (apply.with_scales(image, scales, job.task, 0, job.tile, job.overlap, job.average),)
+    x, inner, *maps = (
+        part[block.top - rows.start :, block.left - columns.start :][:BLOCK, :BLOCK] for part in (image, *found)
+    )
     if not np.isfinite(inner).all():
         here = f"{job.source}: plane {block.plane}, block at row {block.top}, column {block.left}"
         raise InputError(f"{here}: the generator's output is not finite; is {job.generator} damaged?")
     values, clipped = to_dtype(inner, job.dtype)
     here = place(job.axes, block.plane, slice(block.top, block.top + BLOCK), slice(block.left, block.left + BLOCK))
-    zarr.open_group(job.target, mode="r+")[job.dataset][here] = upright(values, job.axes)
-    Path(job.done, block.name()).touch()
+    for path, part in zip((job.target, Path(job.target).with_name("uncertainty.zarr")), (values, *maps), strict=False):
+        zarr.open_group(path, mode="r+")[job.dataset][here] = upright(part, job.axes)
+    write_text(Path(job.done, block.name()), json.dumps(Moments.of(inner, x)))
     return clipped
 
 
@@ -409,6 +364,17 @@ def _aligned(pixels):
 def worker_applier(path: str, precision: str) -> Applier:
     """The generator, loaded once per worker process."""
     return Applier.load(path, precision=precision)
+
+
+@lru_cache(maxsize=1)
+def worker_uncertainty(job: VolumeJob) -> UncertaintyMap:
+    """What restores a block several times, once per worker process."""
+    from restoring.trust_maps import UncertaintyMap
+
+    calibration = Path(job.calibration) if job.calibration else None
+    how = {"uncertainty": job.uncertainty, "calibration": calibration}
+    options = RestoreOptions(Path(job.generator), job.task, job.tile, job.overlap, job.average, **how)
+    return UncertaintyMap(worker_applier(job.generator, job.precision), options)
 
 
 def shared_by(job: VolumeJob, plane: tuple[int, ...]) -> tuple[int | None, ...]:

@@ -28,6 +28,31 @@ def metadata(normalization=TUNED, script="cGAN", no_rotate=(), **changes):
     return Metadata(script, "tuned", ["A"], normalization, no_rotate, 8, **changes)
 
 
+def uneven_generator(tmp_path, dropout=0.0, no_rotate=()):
+    """Saves a generator whose result depends on how the image is turned; its path."""
+    keras.utils.set_random_seed(1)
+    image = keras.Input((None, None, 1))
+    z = keras.layers.Dropout(dropout)(keras.layers.Conv2D(4, 3, padding="same")(image)) if dropout else image
+    model = keras.Model(image, keras.layers.Add()([image, keras.layers.Conv2D(1, 3, padding="same")(z)]))
+    details = Metadata("cGAN", "tuned", ["A"], PercentileNormalization({"A": (1.0, 0.0)}), no_rotate, 4)
+    save_generator(model, tmp_path / "generator.h5", details)
+    return tmp_path / "generator.h5"
+
+
+def cin_generator(tmp_path, noise=1):
+    """Saves a CIN-GAN's generator that adds noise of a tenth of the image's span; its path."""
+    image, task = keras.Input((None, None, 1)), keras.Input((1,), dtype="int32")
+    grain = keras.Input((None, None, 1))
+    added = keras.layers.Rescaling(0.1)(grain) if noise else keras.layers.Rescaling(0.0)(image)
+    inputs = [image, task, grain] if noise else [image, task]
+    gate = keras.layers.Reshape((1, 1, 1))(keras.layers.Embedding(1, 1, embeddings_initializer="ones")(task))
+    model = keras.Model(inputs, keras.layers.Add()([image, keras.layers.Multiply()([added, gate])]))
+    scales = FixedNormalization({"A": ((0, 1000), (0, 1000))})
+    details = Metadata("CIN-GAN", "tuned", ["A"], scales, (), 4, noise_channels=noise)
+    save_generator(model, tmp_path / "cin.h5", details)
+    return tmp_path / "cin.h5"
+
+
 def write_run(run, tasks, iterations, gained=1, **arguments):
     """A generator that gives its input back, and a log: 0.5 s an iteration, `gained` dB in the last third."""
     run.mkdir(parents=True)

@@ -45,7 +45,8 @@ ALWAYS = {
     "data/simulate": "output kind n n_test size photons seed",
     "data/prepare_care": "output tasks input n_images n_test",
     "data/prepare_micrographs": "output input overwrite",
-    "data/prepare_folders": f"x_dir y_dir unpaired test_files more_x more_y name output patch {PART} keep_empty",
+    "data/prepare_folders": "x_dir y_dir pattern x_channel y_channel project unpaired test_files more_x more_y name "
+    f"output patch {PART} keep_empty",
     "data/prepare_stack": f"input spacing psf name output patch seed {PART}",
     "animations/make_animations": "output",
     "illustrations/make_illustrations": "output",

@@ -45,6 +45,14 @@ def test_tiles_blend_without_a_seam(shape):
     assert np.abs(whole - tiled).max() < 1e-3 * np.ptp(whole)
 
 
+@pytest.mark.parametrize(("shape", "margin"), [((33, 7), 0), ((33, 7), 5), ((3, 50), 10)])
+def test_tiles_are_taken_from_the_image_as_from_a_padded_copy(shape, margin):
+    image = RNG.random(shape)
+    padded = np.pad(image, margin, mode="symmetric")
+    padded = np.pad(padded, [(0, -side % 8) for side in padded.shape], mode="symmetric")
+    assert np.array_equal(image[np.ix_(*(inference.padded_places(side, margin, 8) for side in shape))], padded)
+
+
 @pytest.mark.parametrize("size", [64, 72, 104, 128, 136, 1000])
 @pytest.mark.parametrize("overlap", [0, 16, 32])
 def test_tiles_cover_every_pixel_and_are_no_longer_than_they_need_to_be(size, overlap):
@@ -54,7 +62,7 @@ def test_tiles_cover_every_pixel_and_are_no_longer_than_they_need_to_be(size, ov
     assert all(b - a <= length - overlap for a, b in pairwise(starts))
     assert len(starts) * length - (len(starts) - 1) * overlap < size + 8 * len(starts)
     image = RNG.random((size, 72)).astype(np.float32)
-    blended = inference.blend_tiles(image, lambda part: 2 * part, 64, overlap, 8)
+    blended = inference.blend_tiles(image.shape, lambda *part: 2 * image[part], 64, overlap, 8)
     assert np.allclose(blended, 2 * image, rtol=1e-5)
 
 

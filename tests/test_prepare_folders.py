@@ -164,3 +164,67 @@ def test_flags_that_do_not_go_together_are_told_and_write_nothing(folders, flags
     with pytest.raises(InputError, match=message):
         run(folders, *flags)
     assert not (folders / "set").exists()
+
+
+@pytest.mark.parametrize("words", ["_low,_high", ",_high", "_low,_low_high"])
+def test_files_of_one_folder_pair_by_the_words_in_their_names(words, tmp_path, capsys):
+    images = RNG.integers(0, 1000, (2, 2, 64, 64)).astype(np.uint16)
+    for number, (x, y) in enumerate(images):
+        for word, image in zip(words.split(","), (x, y), strict=True):
+            tifffile.imwrite(tmp_path / f"f{number}{word}.tif", image)
+    flags = [f"--x_dir={tmp_path}", f"--pattern={words}", "--name=Mine", f"--output={tmp_path}/set", "--patch=64"]
+    assert prepare_folders.main(prepare_folders.make_parser().parse_args(flags)) == 0
+    for kind, expected in zip("XY", (images[:, 0], images[:, 1]), strict=True):
+        assert np.array_equal(np.load(tmp_path / f"set/Mine_{kind}.npy"), expected)
+    assert "2 pairs from 2 files" in capsys.readouterr().out
+
+
+def run_on_one(folder, *flags):
+    """Run on the files of one folder without --y_dir; gives X and Y."""
+    words = [f"--x_dir={folder}", "--name=Mine", f"--output={folder}/set", "--patch=64", "--keep_empty", *flags]
+    assert prepare_folders.main(prepare_folders.make_parser().parse_args(words)) == 0
+    return [np.load(folder / f"set/Mine_{kind}.npy") for kind in "XY"]
+
+
+def test_two_channels_of_a_file_are_a_pair(tmp_path):
+    values = RNG.integers(0, 1000, (3, 2, 64, 64)).astype(np.uint16)
+    channels = {"axes": "ZCYX", "Channel": {"Name": ["DAPI", "GFP"]}}
+    tifffile.imwrite(tmp_path / "a.ome.tif", values, metadata=channels)
+    x, y = run_on_one(tmp_path, "--x_channel=GFP", "--y_channel=0")
+    assert np.array_equal(x, values[:, 1]) and np.array_equal(y, values[:, 0])
+
+
+@pytest.mark.parametrize("how", ["mean", "max"])
+def test_a_projection_is_the_partner_of_every_plane(how, tmp_path):
+    frames = RNG.integers(0, 1000, (5, 64, 64)).astype(np.uint16)
+    tifffile.imwrite(tmp_path / "a.tif", frames, imagej=True, metadata={"axes": "TYX"})
+    x, y = run_on_one(tmp_path, f"--project={how}")
+    expected = frames.max(axis=0) if how == "max" else frames.mean(axis=0).astype(np.float32)
+    assert np.array_equal(x, frames) and y.dtype == expected.dtype
+    assert np.array_equal(y, np.broadcast_to(expected, y.shape)) and len(y) == 5
+
+
+def test_one_image_pairs_with_the_projection_of_a_stack(tmp_path):
+    stack = RNG.integers(0, 1000, (5, 64, 64)).astype(np.uint16)
+    tifffile.imwrite(tmp_path / "a_x.tif", stack[2])
+    tifffile.imwrite(tmp_path / "a_y.tif", stack)
+    x, y = run_on_one(tmp_path, "--pattern=_x,_y", "--project=max")
+    assert np.array_equal(x[0], stack[2]) and np.array_equal(y[0], stack.max(axis=0)) and len(x) == len(y) == 1
+
+
+@pytest.mark.parametrize(
+    "flags, message",
+    [
+        ((), "--y_dir is missing"),
+        (("--x_channel=0",), "--y_dir is missing"),
+        (("--x_channel=1", "--y_channel=1"), "--y_dir is missing"),
+        (("--pattern=_a,_b",), "no file has the word '_a'"),
+        (("--pattern=in,le",), "no partner of single.tif"),
+        (("--project=max",), "--project needs a file with one axis"),
+        (("--unpaired", "--project=max"), "--unpaired needs --y_dir"),
+    ],
+)
+def test_one_folder_without_a_rule_for_y_is_an_error(flags, message, folders):
+    with pytest.raises(InputError, match=message):
+        run_on_one(folders / "y", *flags)
+    assert not (folders / "y/set").exists()

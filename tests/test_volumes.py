@@ -9,6 +9,7 @@ import time
 import keras
 import numpy as np
 import pytest
+from small_generators import cin_generator, uneven_generator
 
 import restore
 from common.errors import InputError
@@ -74,6 +75,44 @@ def test_blocks_equal_the_whole_plane_and_metadata_is_kept(tmp_path, generator, 
     assert attributes["multiscales"][0]["datasets"][0]["coordinateTransformations"] == SCALE
     assert attributes["omero"]["channels"][0]["label"] == "DAPI" and group.metadata.zarr_format == version
     assert not (tmp_path / "out.zarr.partial").exists()
+
+
+def test_maps_scores_and_intensities_are_those_of_the_same_file(tmp_path, small_blocks, capsys):
+    values = RNG.gamma(2, 100, (2, 100, 80)).astype(np.float32)
+    truth = 0.9 * values + 20
+    calibration = tmp_path / "calibration.json"
+    calibration.write_text(json.dumps({"floor": 0.01, "slope": 2.0}))
+    for name, stack in (("x", values), ("y", truth)):
+        np.save(tmp_path / f"{name}.npy", stack)
+        write_volume(tmp_path / f"{name}.zarr", stack[None])
+    flags = ["--task=A", "--uncertainty=4", f"--calibration={calibration}", "--check", "--overlap=16", "--verbose"]
+    flags += [f"--cin_generator_path={cin_generator(tmp_path)}"]
+    said = []
+    for kind, more in (("npy", ["--axes=ZYX"]), ("zarr", [f"--scheduler={small_blocks}"])):
+        files = [tmp_path / f"{name}.{kind}" for name in "xry"]
+        more = [*more, f"--ground_truth={files[2]}"]
+        assert run(uneven_generator(tmp_path), files[0], files[1], *flags, *more) == 0
+        out = capsys.readouterr().out
+        said.append([line for line in out.splitlines() if line.startswith(("  plane", "  input", "  output"))])
+        said[-1].append(out[out.index("restored = ") :].splitlines()[0])
+    assert sorted(said[0]) == sorted(said[1]) and len(said[0]) == 7
+    for name in ("r", "r_uncertainty", "r_check"):
+        group, _, dataset, _ = volumes.open_volume(tmp_path / f"{name}.zarr")
+        np.testing.assert_allclose(group[dataset][0], np.load(tmp_path / f"{name}.npy"), rtol=1e-3, atol=1e-2)
+    with pytest.raises(InputError, match=r"r_check\.zarr exists"):
+        (tmp_path / "r.zarr").rename(tmp_path / "other.zarr")
+        (tmp_path / "r_uncertainty.zarr").rename(tmp_path / "another.zarr")
+        run(uneven_generator(tmp_path), tmp_path / "x.zarr", tmp_path / "r.zarr", *flags)
+
+
+def test_a_ground_truth_of_another_shape_is_refused_before_a_block_is_restored(tmp_path, generator):
+    for name, shape in (("in", (1, 1, 64, 64)), ("truth", (1, 2, 64, 64))):
+        write_volume(tmp_path / f"{name}.zarr", np.ones(shape, np.uint16))
+    with pytest.raises(InputError, match=r"truth.zarr: CZYX \(1, 2, 64, 64\), but the input is"):
+        run(generator, tmp_path / "in.zarr", tmp_path / "out.zarr", f"--ground_truth={tmp_path / 'truth.zarr'}")
+    with pytest.raises(InputError, match="that of a volume is a volume"):
+        run(generator, tmp_path / "in.zarr", tmp_path / "out.zarr", f"--ground_truth={tmp_path / 'truth.tif'}")
+    assert not list(tmp_path.glob("out*"))
 
 
 def test_an_independent_reader_finds_axes_and_scale(tmp_path, generator, small_blocks):
