@@ -78,14 +78,14 @@ def write_report(folder: str | Path) -> Path:
     return folder / "report.html"
 
 
-def render(**fields: object) -> str:
-    """The page; every text in the fields is escaped unless it is Markup."""
+def render(template: Path = TEMPLATE, **fields: object) -> str:
+    """A page; every text in the fields is escaped unless it is Markup."""
     import jinja2
 
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
     environment.filters["embed"] = embed
     environment.filters["gray_png"] = gray_png
-    return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(fields)
+    return environment.from_string(template.read_text(encoding="utf-8")).render(fields)
 
 
 def read_latest(path: Path) -> tuple[dict[str, dict], dict[str, dict[str, np.ndarray]]]:
