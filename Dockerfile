@@ -2,7 +2,7 @@
 #
 #   docker build -t microscopygan .
 #   docker run --rm --gpus all --user $(id -u):$(id -g) -v "$PWD":/images microscopygan \
-#       train_cGAN.py --recipe=tuned --data_dir=my_data --num_iters=2100
+#       train_cGAN.py --recipe=tuned --data_dir=my_data --num_iters=600
 FROM tensorflow/tensorflow:2.19.0-gpu
 
 WORKDIR /microscopygan

@@ -1,5 +1,5 @@
 # make demo   train both GANs on the shipped sample and restore its test images
-#             (about 6 minutes on two cores with AVX-512, up to 16 on slower ones)
+#             (about 4 minutes on two cores with AVX-512, longer on slower ones)
 # make test   lint, then all tests but the slow ones (about 4 minutes on two cores)
 # make test-all   the same, then the slow ones (about a quarter of an hour)
 # make test-robustness   of the tests, broken and hostile files and trainings that are killed: all of them (20 minutes)

@@ -21,7 +21,7 @@ from common.errors import InputError, run_script
 from restoring.exporting import export_onnx, export_saved_model
 from restoring.generator_file import Metadata, read_metadata
 from restoring.image_files import find_images
-from restoring.model_zoo import Package, export_bioimageio
+from restoring.model_zoo import ENLARGING, Package, export_bioimageio
 from training.options import tell_idle
 
 SUFFIXES = {"bioimageio": ".zip", "onnx": ".onnx", "saved_model": ""}
@@ -53,6 +53,8 @@ def main(args: argparse.Namespace) -> int:
     else:
         export = export_onnx if args.format == "onnx" else export_saved_model
         export(args.generator_path, args.output)
+    for name, factor in metadata.factors.items():
+        print(f"note: it takes images of {name} that were enlarged {factor} times: {ENLARGING.format(factor)}")
     print(f"{args.generator_path} -> {args.output}")
     return 0
 

@@ -109,7 +109,7 @@ LOWEST_SEEN, HIGHEST_SEEN = -1.0, 2.0
 def tuned_generator(
     filters: tuple[int, ...] = (24, 48, 96), activation: str = "leaky_relu", skips: bool = True, limited: bool = True
 ) -> keras.Model:
-    """A U-Net (arXiv 1505.04597) with a global skip and without normalisation; a tenth of the paper's arithmetic.
+    """A U-Net (arXiv 1505.04597) with a global skip and without normalisation; a thirteenth of the paper's arithmetic.
 
     The U-Net computes a correction from the image limited to LOWEST_SEEN and HIGHEST_SEEN, which is added to the image
     itself: what a hot pixel or a bead does to its surroundings is bounded, whatever its height, and the part of it that

@@ -3,7 +3,7 @@
     python restore.py --input=IMAGE.tif --output=RESTORED.tif                          with the shipped generator
     python restore.py --generator_path=Microscopy_cGAN_results/generator.h5 --input=IMAGE.tif --output=RESTORED.tif
     python restore.py --generator_path=... --input=FOLDER --output=FOLDER2 --average=8
-    python restore.py --input=STACK.tif --output=ISOTROPIC.tif --isotropic             (docs/isotropic.md)
+    python restore.py --input=STACK.tif --output=ISOTROPIC.tif --isotropic             planes as far apart as pixels
     python restore.py --generator_path=... --input=X.npy --output=R.npy --ground_truth=Y.npy
     python restore.py --generator_path=... --input=VOLUME.zarr --output=RESTORED.zarr [--scheduler=tcp://HOST:8786]
     python restore.py --generator_path=CIN-GAN_results/generator.h5 --task=Nuclei --input=CLEAN.npy --output=X.npy
@@ -33,7 +33,7 @@ from training.options import tell_idle
 
 FOR_FILES = (
     "uncertainty calibration check cin_generator_path ground_truth overwrite channel time z max_gb skip_existing "
-    "recursive verbose isotropic"
+    "recursive verbose isotropic view"
 )
 DTYPES = ("float32", "uint8", "uint16")
 
@@ -67,6 +67,7 @@ def make_parser() -> OneLineParser:
     add("--overwrite", action="store_true", help="replace output files that exist")
     add("--skip_existing", action="store_true", help="leave out files whose restored image is there already")
     add("--recursive", action="store_true", help="restore the images in the folders of --input too")
+    add("--view", action="store_true", help="also write OUTPUT_view.html: before and after to look at in a browser")
     add("--verbose", action="store_true", help="print the intensities of every plane of a stack")
     return parser
 
@@ -108,6 +109,7 @@ def make_options(args: argparse.Namespace, metadata: Metadata) -> RestoreOptions
         seed=args.seed,
         verbose=args.verbose,
         normalize=args.normalize,
+        view=args.view,
         uncertainty=None if args.isotropic else args.uncertainty,
         calibration=args.calibration,
         check=args.check,
@@ -124,6 +126,8 @@ def check_flags(args: argparse.Namespace, options: RestoreOptions, metadata: Met
         raise InputError("--average=8 is for generators that restore: the mean of defects has less noise than one")
     if options.overlap > options.tile // 2:
         raise InputError(f"--overlap={options.overlap}: expected at most half of --tile={options.tile}")
+    if is_volume(args.input) and metadata.factor(options.task) > 1:
+        raise InputError(f"--input={args.input}: this generator enlarges its images, which volumes are not; pass TIFFs")
     if args.isotropic:
         check_isotropic(args, metadata)
     for flag in FOR_FILES.split():
@@ -139,7 +143,7 @@ def check_isotropic(args: argparse.Namespace, metadata: Metadata) -> None:
         raise InputError(
             f"--uncertainty={args.uncertainty}: --isotropic has two views of a stack; pass --uncertainty=2"
         )
-    for flag in ("check", "calibration", "z"):
+    for flag in ("check", "calibration", "z", "view"):
         if getattr(args, flag) not in (None, False):
             raise InputError(f"--{flag} cannot be combined with --isotropic; leave it out")
     if args.input.suffix.lower() == ".png" or args.output.suffix.lower() == ".png":

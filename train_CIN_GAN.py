@@ -10,9 +10,7 @@ generator update with its n_critic critic updates. Use the generator with train_
 
 from __future__ import annotations
 
-import argparse
-
-from common import command_line
+from common.command_line import Arguments, OneLineParser
 from common.errors import InputError, run_script
 from data_utils import Task
 from methods.batches import Sampling, UnpairedBatches
@@ -20,19 +18,14 @@ from recipes import RECIPES
 from recipes.recipe import Recipe
 from restoring.generator_file import Metadata
 from restoring.normalization import FixedNormalization
-from training import options
 from training import run as launch
+from training.options import CINGANOptions, tell_idle
 from training.run_folder import RunFolder
 
 
-def make_parser() -> argparse.ArgumentParser:
+def make_parser() -> OneLineParser:
     """The script's arguments."""
-    parser = options.recipe_parser(__doc__)
-    per_recipe = ", ".join(f"{name}: {recipe.cin_gan.n_critic}" for name, recipe in RECIPES.items())
-    parser.add_argument(
-        "--n_critic", type=command_line.integer(1), help=f"critic updates per iteration (default: {per_recipe})"
-    )
-    return parser
+    return CINGANOptions.parser(__doc__)
 
 
 def check_patch(patch: tuple[int, int], margin: int) -> None:
@@ -45,52 +38,51 @@ def check_patch(patch: tuple[int, int], margin: int) -> None:
         )
 
 
-def choose_no_rotate(args: argparse.Namespace, turns: str, run: RunFolder, tasks: list[Task]) -> list[str]:
+def choose_no_rotate(options: CINGANOptions, turns: str, run: RunFolder, tasks: list[Task]) -> list[str]:
     """Names of the tasks that are never turned; `turns` is the recipe's (`Augmentation`)."""
-    if turns == "none" and args.resume and run.read_state().get("no_rotate") == []:
+    if turns == "none" and options.run.resume and run.read_state().get("no_rotate") == []:
         print("note: an earlier version started this run and turned its images; the resumed run turns them too")
         return []
-    return launch.choose_no_rotate(args, run, tasks, True, turns)
+    return launch.choose_no_rotate(options, run, tasks, True, turns)
 
 
-def main(args: argparse.Namespace, recipe: Recipe | None = None) -> int:
+def main(args: Arguments, recipe: Recipe | None = None) -> int:
     """Train with parsed arguments, and a recipe in place of the one that they name; returns the exit code."""
     recipe = recipe or RECIPES[args.recipe]
     part = recipe.cin_gan
-    given = options.given(args, make_parser())
-    options.tell_idle("train_CIN_GAN", args)
-    args = options.complete(args)
-    args.n_critic = args.n_critic or part.n_critic
-    run = launch.open_run(args, "CIN-GAN_results")
-    tasks = launch.load_tasks(args)
-    args.no_rotate = choose_no_rotate(args, part.augmentation.turns, run, tasks)
+    options = CINGANOptions.read(args, batch_size=recipe.batch_size, n_critic=part.n_critic)
+    tell_idle(options.command, options)
+    run = launch.open_run(options.run, "CIN-GAN_results")
+    tasks = launch.load_tasks(options.data, options.run.seed)
+    launch.look_at_images(tasks, paired=False)
+    no_rotate = choose_no_rotate(options, part.augmentation.turns, run, tasks)
     patch = launch.choose_patch(tasks, part.patch, recipe)
     check_patch(patch, part.margin)
-    strategy = launch.start_devices(args, run, f"recipe {args.recipe}", patch, part.gflop)
+    strategy = launch.start_devices(options, run, f"recipe {options.recipe}", patch, part.gflop)
     from training.evaluation import Evaluator
 
     normalization = part.normalizing.fit(tasks)
-    sampling = Sampling(args.batch_size, patch, args.seed, args.no_rotate, part.augmentation.mirror)
-    updates = args.n_critic + 1
+    sampling = Sampling(options.length.batch_size, patch, options.run.seed, no_rotate, part.augmentation.mirror)
+    updates = options.n_critic + 1
     batches = UnpairedBatches(tasks, normalization, sampling, updates, part.mixed_tasks, part.noise_channels)
     with strategy.scope():
-        features = launch.load_features(args.vgg_weights) if part.needs_vgg else None
-        gan = part.build(args.seed, args.num_iters, args.n_critic, len(tasks), features)
-    evaluator = Evaluator(tasks, make_metadata(args, recipe, tasks, normalization))
-    training = launch.Training(args, run, strategy, gan, evaluator, part.adam.cosine)
-    return training.run(batches, given)
+        features = launch.load_features(options.run.vgg_weights) if part.needs_vgg else None
+        gan = part.build(options.run.seed, options.length.num_iters, options.n_critic, len(tasks), features)
+    evaluator = Evaluator(tasks, make_metadata(options.recipe, recipe, tasks, normalization, no_rotate))
+    training = launch.Training(options, run, strategy, gan, evaluator, part.adam.cosine)
+    return training.run(batches)
 
 
 def make_metadata(
-    args: argparse.Namespace, recipe: Recipe, tasks: list[Task], normalization: FixedNormalization
+    name: str, recipe: Recipe, tasks: list[Task], normalization: FixedNormalization, no_rotate: list[str]
 ) -> Metadata:
-    """What the generator's use needs."""
+    """What the generator's use needs; `name` is the recipe's."""
     return Metadata(
         script="CIN-GAN",
-        recipe=args.recipe,
+        recipe=name,
         tasks=[task.name for task in tasks],
         normalization=normalization,
-        no_rotate=args.no_rotate,
+        no_rotate=no_rotate,
         size_multiple=recipe.size_multiple,
         noise_channels=recipe.cin_gan.noise_channels,
         margin=2 * recipe.cin_gan.margin,

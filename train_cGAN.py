@@ -3,7 +3,7 @@
     python train_cGAN.py --batch_size=100 --num_iters=3000 --num_gpu=2 --images_limit=50        as published
     python train_cGAN.py --cin_augment=True --alpha=0.3 \\
         --cin_generator_path=CIN-GAN_results/generator.h5 --images_limit=50                     with CIN-GAN's pairs
-    python train_cGAN.py --recipe=tuned --images_limit=10 --num_iters=2100                      ten pairs, on a CPU
+    python train_cGAN.py --recipe=tuned --images_limit=10 --num_iters=600                       ten pairs, on a CPU
 
 Results appear in Microscopy_cGAN_results/ or, with --cin_augment=True, in Microscopy_cGAN_results_CIN_augm/ (below
 --dir): generator.h5, discriminator.h5 (recipe paper), log.csv, samples/, checkpoints/. Restore your images with
@@ -12,85 +12,104 @@ restore.py.
 
 from __future__ import annotations
 
-import argparse
-from pathlib import Path
-
-from common import command_line
+from common.command_line import Arguments, OneLineParser
 from common.errors import InputError, run_script
-from data_utils import Task
+from data_utils import Task, factors_of
 from methods.batches import PairBatches, Sampling
+from methods.rehearsal import SIMULATED
 from recipes import RECIPES
 from recipes.recipe import CganPart, Recipe
 from restoring.generator_file import Metadata, read_metadata
-from training import options
 from training import run as launch
+from training.options import CGANOptions, tell_idle
+from training.run_folder import RunFolder
+from training.start import NONE, Start, find_start
 
 
-def make_parser() -> argparse.ArgumentParser:
+def make_parser() -> OneLineParser:
     """The script's arguments."""
-    parser = options.recipe_parser(__doc__)
-    add = parser.add_argument
-    add("--cin_augment", type=command_line.boolean, default=False, help="True: add pairs that CIN-GAN generates")
-    add("--alpha", type=command_line.share, default=0.3, help="expected share of generated samples; 1: no real pairs")
-    add("--cin_generator_path", type=Path, help="generator.h5 of train_CIN_GAN.py")
-    return parser
+    return CGANOptions.parser(__doc__)
 
 
-def main(args: argparse.Namespace, recipe: Recipe | None = None) -> int:
+def main(args: Arguments, recipe: Recipe | None = None) -> int:
     """Train with parsed arguments, and a recipe in place of the one that they name; returns the exit code."""
     recipe = recipe or RECIPES[args.recipe]
-    part = recipe.cgan
-    given = options.given(args, make_parser())
-    options.tell_idle("train_cGAN", args)
-    args = options.complete(args)
-    run = launch.open_run(args, "Microscopy_cGAN_results" + ("_CIN_augm" if args.cin_augment else ""))
-    tasks = launch.load_tasks(args)
-    if not (args.cin_augment and args.alpha == 1.0):
-        launch.tell_of_unlike_pairs(tasks)
+    options = CGANOptions.read(args, batch_size=recipe.batch_size)
+    tell_idle(options.command, options)
+    run = launch.open_run(options.run, "Microscopy_cGAN_results" + ("_CIN_augm" if options.cin_augment else ""))
+    part, start = choose_start(options, recipe.cgan, run)
+    tasks = launch.load_tasks(options.data, options.run.seed)
+    launch.look_at_images(tasks, paired=not (options.cin_augment and options.alpha == 1.0))
     names = [task.name for task in tasks]
-    check_cin_generator(args, names)
-    args.no_rotate = launch.choose_no_rotate(args, run, tasks, args.cin_augment, part.augmentation.turns)
+    check_cin_generator(options, names)
+    no_rotate = launch.choose_no_rotate(options, run, tasks, options.cin_augment, part.augmentation.turns)
     patch = launch.choose_patch(tasks, part.patch, recipe)
-    strategy = launch.start_devices(args, run, f"recipe {args.recipe}", patch, part.gflop)
+    strategy = launch.start_devices(options, run, f"recipe {options.recipe}", patch, part.gflop)
     from training.evaluation import Evaluator
 
     vary = part.augmentation
     variety = vary.mirror, vary.intensity, vary.mixup_after, vary.outliers
-    sampling = Sampling(args.batch_size, patch, args.seed, args.no_rotate, *variety)
-    batches = make_batches(args, part, tasks, sampling)
+    sampling = Sampling(options.length.batch_size, patch, options.run.seed, no_rotate, *variety)
+    batches = make_batches(options, part, tasks, sampling, start)
     with strategy.scope():
-        features = launch.load_features(args.vgg_weights) if part.needs_vgg else None
-        gan = part.build(args.seed, args.num_iters, features)
-    metadata = Metadata("cGAN", args.recipe, names, batches.normalization, args.no_rotate, recipe.size_multiple)
-    training = launch.Training(args, run, strategy, gan, Evaluator(tasks, metadata), part.adam.cosine)
-    return training.run(batches, given)
+        features = launch.load_features(options.run.vgg_weights) if part.needs_vgg else None
+        gan = part.build(options.run.seed, options.length.num_iters, features)
+        if start:
+            start.load_into(gan)
+    metadata = Metadata(
+        "cGAN", options.recipe, names, batches.normalization, no_rotate, recipe.size_multiple, factors=factors_of(tasks)
+    )
+    training = launch.Training(options, run, strategy, gan, Evaluator(tasks, metadata), part.adam.cosine, start)
+    return training.run(batches)
 
 
-def make_batches(args: argparse.Namespace, part: CganPart, tasks: list[Task], sampling: Sampling) -> PairBatches:
-    """Batches of real pairs and, with --cin_augment, of CIN-GAN's, each normalised as it needs."""
-    if not args.cin_augment:
-        return PairBatches(tasks, part.normalizing.fit(tasks), sampling)
+def choose_start(options: CGANOptions, part: CganPart, run: RunFolder) -> tuple[CganPart, Start | None]:
+    """The part of the recipe that is trained, and the generator that it starts from; None for random weights."""
+    if options.run.resume and launch.version_of(run) < 3:
+        if options.init_from not in (None, NONE):
+            raise InputError(f"--init_from={options.init_from}: {run.path} was begun from random weights; leave it out")
+        return part.earlier or part, None
+    start = find_start(options.init_from, options.recipe, part)
+    if start is None:
+        return part, None
+    share = f"; {100 * start.rehearsal:.0f} % of every batch are simulated pairs" if start.rehearsal else ""
+    print(f"starting from {start.path}{share}")
+    return part.started(), start
+
+
+def make_batches(
+    options: CGANOptions, part: CganPart, tasks: list[Task], sampling: Sampling, start: Start | None = None
+) -> PairBatches:
+    """Batches of real pairs and, with --cin_augment, of CIN-GAN's, each normalised as it needs; rehearsed ones last."""
+    rehearsed = None
+    if start and start.rehearsal:
+        rehearsed = start.rehearsed(sampling.seed)
+        sampling = sampling._replace(no_rotate=[*sampling.no_rotate, SIMULATED])
+    if not options.cin_augment:
+        return PairBatches(tasks, launch.fit_to_pairs(part.normalizing.fit, tasks), sampling, rehearsed=rehearsed)
     from training.generated_pairs import generate_pairs
 
-    generated, scales = generate_pairs(args.cin_generator_path, tasks, args.seed, sampling.patch)
+    generated, scales = generate_pairs(options.cin_generator_path, tasks, sampling.seed, sampling.patch)
     of_generated = part.normalizing.fit(tasks, generated)
-    normalization = of_generated if args.alpha == 1.0 else part.normalizing.fit(tasks)
-    return PairBatches(tasks, normalization, sampling, generated, args.alpha, of_generated, scales)
+    alone = options.alpha == 1.0
+    normalization = of_generated if alone else launch.fit_to_pairs(part.normalizing.fit, tasks)
+    return PairBatches(tasks, normalization, sampling, generated, options.alpha, of_generated, scales, rehearsed)
 
 
-def check_cin_generator(args: argparse.Namespace, names: list[str]) -> None:
+def check_cin_generator(options: CGANOptions, names: list[str]) -> None:
     """Raise InputError where --cin_augment lacks a CIN-GAN's generator that knows the tasks."""
-    if not args.cin_augment:
+    if not options.cin_augment:
         return
-    if args.cin_generator_path is None:
+    path = options.cin_generator_path
+    if path is None:
         raise InputError("--cin_augment=True needs --cin_generator_path=CIN-GAN_results/generator.h5")
-    metadata = read_metadata(args.cin_generator_path)
+    metadata = read_metadata(path)
     if not metadata.makes_defects:
-        raise InputError(f"{args.cin_generator_path} restores images; expected the generator.h5 of train_CIN_GAN.py")
+        raise InputError(f"{path} restores images; expected the generator.h5 of train_CIN_GAN.py")
     missing = [name for name in names if name not in metadata.tasks]
     if missing:
         raise InputError(
-            f"{args.cin_generator_path} knows the tasks {', '.join(metadata.tasks)}, but not {', '.join(missing)}; "
+            f"{path} knows the tasks {', '.join(metadata.tasks)}, but not {', '.join(missing)}; "
             "train CIN-GAN on the same tasks, or choose with --tasks"
         )
 

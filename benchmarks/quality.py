@@ -1,4 +1,4 @@
-"""How well recipe `tuned` restores: headline, shipped, seeds, folds, pairs, unpaired, ablation, length, precision, noise.
+"""How well recipe `tuned` restores, from ten pairs and other numbers, unpaired, from the shipped start, and why.
 
     python -m benchmarks quality --part=headline --data_dir=REAL --dir=OUT     ten pairs, three seeds, nothing else
     python -m benchmarks quality --part=seeds --data_dir=REAL --dir=OUT        and CARE, CIN-GAN's pairs, no pairs
@@ -96,9 +96,11 @@ PARTS = {
     # The shipped generator as it is, and as the start of short trainings.
     "shipped": [
         Cell("shipped, untrained", (), (), limit=0),
-        *[fine_tuned(limit=limit, seed=seed) for seed in SEEDS for limit in (10, 3, 1)],
-        *[fine_tuned_unpaired(seed=seed) for seed in SEEDS],
-        *[fine_tuned(limit=limit) for limit in (30, -1)],
+        *[
+            cell
+            for seed in SEEDS
+            for cell in (*[fine_tuned(limit=n, seed=seed) for n in (10, 3, 1)], fine_tuned_unpaired(seed=seed))
+        ],
     ],
     "headline": [tuned(seed=seed) for seed in SEEDS],
     "seeds": [row(seed=seed) for row in (tuned, with_cin, no_pairs, care) for seed in SEEDS],

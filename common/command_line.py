@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Sequence
-from typing import NoReturn
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import field, fields
+from typing import Any, NoReturn
 
 
 class Arguments(argparse.Namespace):
@@ -37,6 +38,36 @@ class OneLineParser(argparse.ArgumentParser):
         marked, _ = super().parse_known_args(args, argparse.Namespace(**dict.fromkeys(vars(parsed), unnamed)))
         parsed.named = {name for name, value in vars(marked).items() if value is not unnamed}
         return parsed, rest
+
+
+def flag(
+    default: Any, help_text: str, parse: Callable[[str], Any] | None = None, *, fixed: bool = False, **more: Any
+) -> Any:
+    """A field of a frozen dataclass that is a flag, --NAME=VALUE, of the field's name.
+
+    Args:
+        default: its value where the command line leaves it out.
+        help_text: for `--help`; {texts} in it are filled in by `add_flags`.
+        parse: from its text to its value; None for a switch, or where `choices` are given.
+        fixed: a resumed run must agree in it, because it changes the mathematics.
+        more: for argparse's `add_argument`.
+    """
+    kind = {"type": parse} if parse else {} if "choices" in more else {"action": "store_true"}
+    described = {"default": default, "help": help_text, **kind, **more}
+    return field(default_factory=lambda: default, metadata={"flag": described, "fixed": fixed})
+
+
+def add_flags(parser: argparse.ArgumentParser, group: type, **texts: str) -> None:
+    """Add the fields of a dataclass that are flags to a parser; `texts` fill in what their helps leave open."""
+    for each in fields(group):
+        if "flag" in each.metadata:
+            described = each.metadata["flag"]
+            parser.add_argument(f"--{each.name}", **{**described, "help": described["help"].format(**texts)})
+
+
+def read_flags(group: type, values: Mapping[str, Any]) -> dict[str, Any]:
+    """{name: value} of the fields of a dataclass that are flags, out of those of a whole command line."""
+    return {each.name: values[each.name] for each in fields(group) if "flag" in each.metadata}
 
 
 def boolean(text: str) -> bool:

@@ -7,10 +7,10 @@
         --name=Nuclei --output=my_data
 
 Files are paired by name (suffixes may differ); all formats of restore.py, stacks too: every plane is an image. Of
-several channels, --channel chooses one. Images are cut into patches without overlap; those whose y is empty background
-are left out: patches whose 99.8 percentile does not stand out of the set's background (its 2 percentile) by a tenth of
-the set's range. With --unpaired the two folders show
-different fields: file names do not matter, each side is sifted by itself, and as many patches of either are kept.
+several channels, --channel chooses one. x of a coarser camera, 2, 3 or 4 times smaller than y, is kept as it is. Images
+are cut into patches without overlap; those whose y is empty background are left out: patches whose 99.8 percentile does
+not stand out of the set's background (its 2 percentile) by a tenth of the set's range. With --unpaired the two folders
+show different fields: file names do not matter, each side is sifted by itself, and as many patches of either are kept.
 
 --test_files=N holds the last N pairs of files, by name, for evaluation (NAME_X_test.npy, NAME_Y_test.npy), so that no
 field is on both sides. --more_x and --more_y add images without partners behind the pairs; what is printed says with
@@ -25,6 +25,7 @@ from common.command_line import OneLineParser, integer
 from common.errors import InputError, run_script
 from common.files import written_whole
 from data.patches import cut, not_empty
+from data_utils import factor_between
 from restoring.image_files import find_images, image_name, note_skipped, read_image
 from restoring.options import add_part_flags, part_of
 
@@ -86,20 +87,29 @@ def cut_pair(x_path, y_path, args):
     """Patches of all planes of a pair of files. Raises InputError where they do not fit."""
     files, patch = [read(path, args) for path in (x_path, y_path)], args.patch
     x, y = (file.planes for file in files)
-    if x.shape != y.shape:
-        raise InputError(f"{x_path} is {x.shape}, but {y_path} is {y.shape}; expected the same planes and pixels")
-    if min(x.shape[1:]) < patch:
-        raise InputError(f"{x_path}: {x.shape[1]} x {x.shape[2]} pixels are less than --patch={patch}")
-    return [np.concatenate([cut(plane, patch) for plane in planes]) for planes in (x, y)]
+    factor = factor_between(x.shape, y.shape)
+    if factor is None:
+        raise InputError(
+            f"{x_path} is {x.shape}, but {y_path} is {y.shape}; expected the same planes and pixels, or 2, 3 or 4 "
+            "times fewer pixels in x on both sides"
+        )
+    if patch % factor:
+        best = f"--patch={patch // factor * factor}"
+        raise InputError(f"--patch={patch}: {x_path} is {factor} times smaller than its y; pass {best}, a multiple")
+    if min(y.shape[1:]) < patch:
+        raise InputError(f"{y_path}: {y.shape[1]} x {y.shape[2]} pixels are less than --patch={patch}")
+    # y's patches start where a pixel of x does.
+    sides = (x, patch // factor, 1), (y, patch, factor)
+    return [np.concatenate([cut(plane, side, step) for plane in planes]) for planes, side, step in sides]
 
 
-def cut_alone(folder, args):
+def cut_alone(folder, args, patch):
     """Patches of all planes of all files of a folder, in the files' order."""
-    parts, patch = [], args.patch
+    parts = []
     for file in (read(path, args) for path in find_images(folder)):
         if min(file.planes.shape[1:]) < patch:
             height, width = file.planes.shape[1:]
-            raise InputError(f"{file.path}: {height} x {width} pixels are less than --patch={patch}")
+            raise InputError(f"{file.path}: {height} x {width} pixels are less than patches of {patch}")
         parts += [cut(plane, patch) for plane in file.planes]
     return np.concatenate(parts)
 
@@ -111,12 +121,12 @@ def make_pairs(files, args):
     return x[kept], y[kept], np.count_nonzero(~kept)
 
 
-def make_unpaired(folders, args):
-    """(x, y, number of empty patches left out): as many of either, (N, patch, patch), of different fields.
+def make_unpaired(folders, args, patches):
+    """(x, y, number of empty patches left out): as many of either, of different fields, with patches' two sides.
 
     They are spread evenly over the patches that show something.
     """
-    sides = [cut_alone(folder, args) for folder in folders]
+    sides = [cut_alone(folder, args, patch) for folder, patch in zip(folders, patches, strict=True)]
     shown = sides if args.keep_empty else [side[not_empty(side)] for side in sides]
     count = min(map(len, shown))
     x, y = (side[np.linspace(0, len(side) - 1, count).astype(int)] for side in shown)
@@ -136,7 +146,7 @@ def make_pair_set(args):
         *arrays["_test"], empty = make_pairs(files[-held:], args)
         words += f"\n{len(arrays['_test'][0])} pairs for evaluation from {held} files{left_out(empty)}"
     if args.more_x:
-        *more, empty = make_unpaired((args.more_x, args.more_y), args)
+        *more, empty = make_unpaired((args.more_x, args.more_y), args, (x.shape[-1], y.shape[-1]))
         # Twice, because behind the pairs the odd rows give x and the even rows y (data_utils): none is lost.
         arrays[""] = [np.concatenate([a, np.repeat(b, 2, axis=0)]) for a, b in zip((x, y), more, strict=True)]
         words += f"\n{len(more[0])} images of each kind without partners behind the pairs{left_out(empty)}"
@@ -147,7 +157,7 @@ def make_pair_set(args):
 
 def make_unpaired_set(args):
     """As `make_pair_set`, of different fields."""
-    x, y, empty = make_unpaired((args.x_dir, args.y_dir), args)
+    x, y, empty = make_unpaired((args.x_dir, args.y_dir), args, (args.patch, args.patch))
     return {"": (x, y)}, f"{len(y)} images of each kind from {len(find_images(args.x_dir))} files{left_out(empty)}"
 
 

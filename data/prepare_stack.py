@@ -17,7 +17,7 @@ z (Z,), or (Z, X), or (Z, Y, X), which is summed along Y. Noise like that of the
 from pathlib import Path
 
 import numpy as np
-from scipy.ndimage import convolve, gaussian_filter1d
+import scipy  # its parts are loaded where they are used: --help is to answer at once
 
 from common.command_line import OneLineParser, integer
 from common.errors import InputError, run_script
@@ -119,14 +119,14 @@ def read_kernel(text, pixel):
     if sigma is not None:
         if not 0 < sigma < 1000:
             raise InputError(f"--psf={text}: expected a positive number of micrometres")
-        return lambda image: gaussian_filter1d(image, sigma / pixel, axis=0, mode="nearest")
+        return lambda image: scipy.ndimage.gaussian_filter1d(image, sigma / pixel, axis=0, mode="nearest")
     path = find_images(text)[0]
     psf = open_npy(path) if path.suffix.lower() == ".npy" else np.squeeze(read_image(path).planes)
     psf = psf.sum(axis=1, dtype=np.float64) if psf.ndim == 3 else np.asarray(psf, np.float64)
     psf = psf[:, None] if psf.ndim == 1 else psf
     if psf.ndim != 2 or not np.isfinite(psf).all() or psf.sum() <= 0:
         raise InputError(f"{path}: expected a point spread function, (Z,), (Z, X) or (Z, Y, X), with a positive sum")
-    return lambda image: convolve(image, (psf / psf.sum()).astype(np.float32), mode="nearest")
+    return lambda image: scipy.ndimage.convolve(image, (psf / psf.sum()).astype(np.float32), mode="nearest")
 
 
 def make_set(args):

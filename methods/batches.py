@@ -167,8 +167,8 @@ class Pairs:
         """[x, y] of one pair in network units, float32; `cut` makes patches of the two whole images."""
         pair, key = [images[row] for images in self.images[name]], (name, int(row))
         if key not in self.scales:
-            x = self.x_scales[name][row] if self.x_scales else pair[0]
-            self.scales[key] = self.normalization.pair_scales(name, x, pair[1])
+            whole = self.x_scales[name][row] if self.x_scales else None
+            self.scales[key] = self.normalization.pair_scales(name, *pair, whole)
         return [scale.normalize(patch) for scale, patch in zip(self.scales[key], cut(pair), strict=True)]
 
 

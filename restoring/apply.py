@@ -58,12 +58,12 @@ class Applier:
 
         A tuned generator limits what it looks at (`models.tuned_generator`), and passes on the rest as it is.
         """
-        import models
-
-        if not any(getattr(layer, "max_value", None) for layer in self.network.layers):
+        layers = self.network.layers
+        limit = next((i for i, layer in enumerate(layers) if getattr(layer, "max_value", None)), None)
+        if limit is None:
             return 0
-        seen = scale.normalize(image)
-        return int(np.sum((seen < models.LOWEST_SEEN) | (seen > models.HIGHEST_SEEN)))
+        lowest, seen = -layers[limit - 1].offset, scale.normalize(image)
+        return int(np.sum((seen < lowest) | (seen > lowest + layers[limit].max_value)))
 
     def with_dropout(self) -> Applier | None:
         """The same loaded generator with its dropout on; None where it has none."""

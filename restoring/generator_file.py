@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,7 +16,7 @@ import numpy as np
 
 from common.errors import InputError
 from common.files import written_whole
-from data_utils import SCRIPT_DIR
+from data_utils import FACTORS, SCRIPT_DIR
 from restoring import normalization
 from restoring.normalization import Normalization
 
@@ -55,6 +55,7 @@ class Metadata:
         size_multiple: heights and widths are padded to multiples of this.
         noise_channels: channels of the noise input, 0 where there is none.
         margin: pixels by which images are reflected at their borders before use.
+        factors: {task: how many times x is enlarged before use}, of those tasks whose x is of a coarser camera.
     """
 
     script: str
@@ -65,6 +66,7 @@ class Metadata:
     size_multiple: int
     noise_channels: int = 0
     margin: int = 0
+    factors: dict[str, int] = field(default_factory=dict)
 
     def __post_init__(self):
         self.tasks, self.no_rotate = list(self.tasks), list(self.no_rotate)
@@ -76,8 +78,16 @@ class Metadata:
 
     @property
     def needs_task(self) -> bool:
-        """Whether one must say which task an image is of: its scale depends on it, or it is to get that defect."""
-        return self.makes_defects or (self.normalization.kind == "fixed" and len(self.tasks) > 1)
+        """Whether one must say which task an image is of: scale or size depend on it, or it is to get that defect."""
+        several = (self.normalization.kind == "fixed" and len(self.tasks) > 1) or len(self._all_factors()) > 1
+        return self.makes_defects or several
+
+    def _all_factors(self):
+        return {self.factors.get(name, 1) for name in self.tasks}
+
+    def factor(self, task: str | None) -> int:
+        """How many times an image of the task is enlarged before use; without a task, all of them agree."""
+        return self.factors.get(task, 1) if task else min(self._all_factors())
 
     def check_task(self, task: str | None, path: Path) -> str | None:
         """The task to use, or None where the generator, which lies at `path`, needs none.
@@ -105,14 +115,15 @@ class Metadata:
             raise InputError("damaged generator file (names that are not text)")
         if not all(type(number) is int and 0 <= number <= 128 for number in numbers) or not self.size_multiple:
             raise InputError(f"damaged generator file (size_multiple, noise_channels, margin {numbers})")
+        if not set(self.factors) <= set(self.tasks) or not set(self.factors.values()) <= set(FACTORS):
+            raise InputError(f"damaged generator file (factors {self.factors})")
         if not set(self.tasks) <= set(self.normalization.tasks()):
             raise InputError("damaged generator file (tasks without a normalisation)")
 
     def to_json(self) -> str:
         """Text for the HDF5 attribute."""
-        return json.dumps(
-            {"format_version": FORMAT_VERSION, **vars(self), "normalization": self.normalization.to_json()}
-        )
+        fields = {key: value for key, value in vars(self).items() if key != "factors" or value}  # earlier ones read it
+        return json.dumps({"format_version": FORMAT_VERSION, **fields, "normalization": self.normalization.to_json()})
 
 
 def save_generator(model: keras.Model, path: Path, metadata: Metadata) -> None:

@@ -12,7 +12,7 @@ import tifffile
 
 from common.errors import InputError
 from common.files import written_whole
-from data_utils import open_npy
+from data_utils import enlarge, factor_between, open_npy
 from restoring.microscope_formats import READERS, read_microscope
 from restoring.reading import WHOLE, Part, Raw, is_volume
 from restoring.tiff_files import PLAIN, TIFF_SUFFIXES, read_tiff, siblings
@@ -155,7 +155,7 @@ def read_pairs(x_path: Path, y_path: Path) -> tuple[list[np.ndarray], list[np.nd
     """All planes of two files, or of two folders whose files pair by name; suffixes may differ.
 
     Returns:
-        (x, y), lists of (H, W) float32.
+        (x, y), lists of (H, W) float32; x of a coarser camera is enlarged to y's size.
 
     Raises:
         InputError: they are not pairs: other names, numbers or sizes.
@@ -171,9 +171,28 @@ def read_pairs(x_path: Path, y_path: Path) -> tuple[list[np.ndarray], list[np.nd
         [np.asarray(plane, np.float32) for file in files for plane in read_image(file).planes]
         for files in (x_files, y_files)
     )
-    if [image.shape for image in x] != [image.shape for image in y]:
+    factors = [factor_between(*(image.shape for image in pair)) for pair in zip(x, y, strict=False)]
+    if len(x) != len(y) or None in factors:
         raise InputError(f"{x_path} holds {len(x)} images and {y_path} {len(y)}, or their sizes differ")
-    return x, y
+    return [enlarge(image, factor) for image, factor in zip(x, factors, strict=True)], y
+
+
+def enlarged(source: ImageFile, factor: int) -> ImageFile:
+    """An image of a coarser camera with `factor` times as many pixels on both sides, and pixels as much smaller."""
+    if factor == 1:
+        return source
+    planes = np.stack([enlarge(plane, factor) for plane in source.planes])
+    shape = tuple(size * (factor if axis in "YX" else 1) for axis, size in zip(source.axes, source.shape, strict=True))
+    metadata = dict(source.metadata)
+    if metadata.get("resolution"):
+        # Pixels a unit, as rationals (above, below) or numbers.
+        metadata["resolution"] = tuple(
+            (value[0] * factor, value[1]) if np.ndim(value) else value * factor for value in metadata["resolution"]
+        )
+    if isinstance(metadata.get("metadata"), dict):
+        sizes = ("PhysicalSizeX", "PhysicalSizeY")
+        metadata["metadata"] = {k: v / factor if k in sizes else v for k, v in metadata["metadata"].items()}
+    return source._replace(planes=planes, shape=shape, metadata=metadata)
 
 
 def _rows_and_columns(axes):

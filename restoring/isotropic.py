@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from restoring.apply import symmetries
+from restoring.generator_file import SHIPPED
 from restoring.image_files import ImageFile
 from restoring.normalization import Scale
 from restoring.options import RestoreOptions
@@ -62,7 +63,8 @@ class IsotropicRestorer(Restorer):
         rows = len(plane_positions(stacks.shape[1], voxels.factor))
         print(f"{source.path}: {voxels.describe()}: {stacks.shape[1]} planes become {rows}")
         note_layers(source, stacks[0], voxels.factor)
-        note_far_planes(source, voxels, self.apply.metadata)
+        if how.generator == SHIPPED:
+            note_far_planes(source, voxels)
         result = np.empty((len(stacks), rows, *stacks.shape[2:]), np.float32)
         apart = np.empty_like(result) if how.disagreement else [None] * len(stacks)
         runs = sum(side * self.count_tiles((rows, other)) for side, other in (result.shape[2:], result.shape[:1:-1]))

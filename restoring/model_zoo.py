@@ -13,6 +13,7 @@ import numpy as np
 
 from common.errors import InputError
 from common.files import written_whole
+from data_utils import enlarge
 from restoring.exporting import load_on_cpu, require, write_onnx
 from restoring.generator_file import Metadata
 from restoring.image_files import find_images, read_image
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     import keras
 
 PAPERS = {"arXiv:1910.14207": "https://arxiv.org/abs/1910.14207"}
+ENLARGING = 'scipy.ndimage.zoom(x, {}, order=3, mode="grid-mirror", grid_mode=True)'
 SMALLEST, HALO = 96, 32  # pixels: smallest image, and what is left out at the borders of other tools' tiles
 
 
@@ -64,7 +66,8 @@ def write_files(package: Package, model: keras.Model, metadata: Metadata, folder
     """Weights, test images, cover and documentation, into a folder; returns ONNX's operator version."""
     shutil.copyfile(package.generator, folder / "generator.h5")
     opset = write_onnx(model, folder / "generator.onnx")
-    image = crop(np.asarray(read_image(find_images(package.sample)[0]).planes[0], np.float32), metadata.size_multiple)
+    plane = read_image(find_images(package.sample)[0]).planes[0]
+    image = crop(enlarge(plane, metadata.factor(package.task)), metadata.size_multiple)
     before, after = scales(package, metadata, image)
     output = np.asarray(model(before.normalize(image)[None, ..., None], training=False))
     output = output if metadata.normalization.kind == "percentile" else after.undo(output)
@@ -107,11 +110,13 @@ def save_cover(path: Path, image: np.ndarray, output: np.ndarray) -> None:
 def documentation(package: Package, metadata: Metadata) -> str:
     """README of the package, with the section that the zoo asks for."""
     units = "units of x's percentiles" if metadata.normalization.kind == "percentile" else "units of y of the task"
+    factor = metadata.factor(package.task)
+    enlarge_before = f"Enlarge your images {factor} times before: `{ENLARGING.format(factor)}`.\n" if factor > 1 else ""
     return f"""# {package.name}
 
 A generator of MicroscopyGAN (recipe {metadata.recipe}) that restores {", ".join(metadata.tasks)}.
 The output is in {units}.
-
+{enlarge_before}
 ## Validation
 Restore images whose ground truth you know, and compare; a network can invent structure that looks right.
 """

@@ -17,11 +17,12 @@ if TYPE_CHECKING:
     from data_utils import Task
 
 LOW_PERCENTILE, HIGH_PERCENTILE = 2.0, 99.8
-# `fit_each`'s misfit, beyond which every pair goes by its own gain: 0.003 to 0.014 where pairs share one gain (eight
-# tasks, blur among their defects), 0.17 where every image was stretched by itself (`Noise2`).
-LARGEST_MISFIT = 0.05
 SAMPLED = 2**24  # pixels that the percentiles of a large image or stack are taken from at most
 BLOCK = 8  # pixels; block means are nearly free of noise and of the microscope's blur
+# Pairs share a gain and offset unless these misplace more than a fifth of them by over a twentieth of y's span: that is
+# how far well-restored images are off (26 dB). None to 5 % of the pairs of eight tasks are, 90 % of `Noise2`.
+MISPLACED, MOST_MISPLACED = 0.05, 0.2
+UNCERTAIN = 0.25  # relative deviation of a pair's gain from which it says nothing: the image shows too little contrast
 
 
 class Scale(NamedTuple):
@@ -65,8 +66,12 @@ class FixedNormalization:
 
     restored_scale = y_scale
 
-    def pair_scales(self, task: str, x: np.ndarray, y: np.ndarray) -> tuple[Scale, Scale]:
-        """(Scale of x, Scale of y) of a training pair, from the whole (H, W) images in raw units."""
+    def pair_scales(self, task: str, x: np.ndarray, y: np.ndarray, whole: Scale | None = None) -> tuple[Scale, Scale]:
+        """(Scale of x, Scale of y) of a training pair, (H, W) images in raw units.
+
+        Args:
+            whole: percentile scale of the image that x is cut from; None where x is whole.
+        """
         return self.x_scale(task, x), self.y_scale(task, x)
 
     def normalize_pair(self, task: str, x: np.ndarray, y: np.ndarray) -> list[np.ndarray]:
@@ -96,10 +101,9 @@ class PercentileNormalization:
     """Each image by its own 2 and 99.8 percentiles; y by the numbers of its x after gain and offset (recipe `tuned`).
 
     Args:
-        gains: {task: (gain, offset)} with gain * y + offset on x's scale.
-        own_gains: {task: (lowest, highest)} gain of those tasks whose pairs each have a scale of their own, because the
-            contrast of every image was stretched on export: training pairs are then fitted one by one, and how y of a
-            new image is scaled is unknown.
+        gains: {task: (gain, offset)} with gain * y + offset on x's scale; of tasks in `own_gains` the medians.
+        own_gains: {task: (lowest, highest)} gain, of tasks whose pairs differ in gain and offset: each training pair is
+            scaled by its own, and the scale of y of a new image is unknown.
     """
 
     kind = "percentile"
@@ -108,7 +112,7 @@ class PercentileNormalization:
         self, gains: Mapping[str, tuple[float, float]], own_gains: Mapping[str, tuple[float, float]] | None = None
     ):
         self.gains = {name: (float(gain), float(offset)) for name, (gain, offset) in gains.items()}
-        self.own_gains = {name: tuple(ends) for name, ends in (own_gains or {}).items()}
+        self.own_gains = {name: (float(low), float(high)) for name, (low, high) in (own_gains or {}).items()}
 
     def tasks(self) -> Iterable[str]:
         """Names of the tasks that it knows."""
@@ -122,14 +126,15 @@ class PercentileNormalization:
     restored_scale = x_scale
 
     def y_scale(self, task: str, image: np.ndarray) -> Scale:
-        """Scale of the clean partner of the defective `image`."""
-        gain, offset = self.gains[task]
-        return _of_y(self.x_scale(task, image), gain, offset)
+        """Scale of the clean partner of the defective `image`; a guess for tasks in `own_gains`."""
+        return _of_y(self.x_scale(task, image), *self.gains[task])
 
-    def pair_scales(self, task: str, x: np.ndarray, y: np.ndarray) -> tuple[Scale, Scale]:
-        """(Scale of x, Scale of y) of a training pair, from the whole (H, W) images in raw units."""
-        gain, offset = fit_gain([x], [y]) if task in self.own_gains else self.gains[task]
-        x_scale = self.x_scale(task, x)
+    def pair_scales(self, task: str, x: np.ndarray, y: np.ndarray, whole: Scale | None = None) -> tuple[Scale, Scale]:
+        """As `FixedNormalization.pair_scales`."""
+        x_scale = self.x_scale(task, x) if whole is None else whole
+        gain, offset = self.gains[task]
+        if task in self.own_gains:
+            gain, offset = fit_line(x, y).gain_and_offset(gain)
         return x_scale, _of_y(x_scale, gain, offset)
 
     normalize_pair = FixedNormalization.normalize_pair
@@ -141,7 +146,7 @@ class PercentileNormalization:
 
 
 def _of_y(x_scale, gain, offset):
-    """y's scale where gain * y + offset is on x's."""
+    """y's scale, where gain * y + offset is on x's."""
     return Scale((x_scale.offset - offset) / gain, x_scale.span / gain)
 
 
@@ -154,9 +159,9 @@ class OwnPercentileNormalization(PercentileNormalization):
             so this is not the gain of the pixels.
     """
 
-    def pair_scales(self, task: str, x: np.ndarray, y: np.ndarray) -> tuple[Scale, Scale]:
-        """(Scale of x, Scale of y) of a training pair, from the whole (H, W) images in raw units."""
-        return self.x_scale(task, x), self.x_scale(task, y)
+    def pair_scales(self, task: str, x: np.ndarray, y: np.ndarray, whole: Scale | None = None) -> tuple[Scale, Scale]:
+        """As `FixedNormalization.pair_scales`."""
+        return self.x_scale(task, x) if whole is None else whole, self.x_scale(task, y)
 
     def to_json(self) -> dict:
         """Plain numbers for the HDF5 attribute. Files without `own_percentiles` hold gains that nobody measured."""
@@ -185,7 +190,7 @@ def from_json(stored: dict) -> Normalization:
             raise InputError(
                 "a normalisation without tasks, with a span or gain of 0, or with numbers that are not finite"
             )
-        return build(stored[key], stored.get("own_gains")) if build is PercentileNormalization else build(stored[key])
+        return build(stored[key], stored["own_gains"]) if stored.get("own_gains") else build(stored[key])
     raise InputError(f"unknown normalisation {stored.get('kind')!r}; expected 'fixed' or 'percentile'")
 
 
@@ -197,45 +202,28 @@ def fit_range(tasks: list[Task], generated: dict[str, tuple[Sequence, Sequence]]
 def fit_gains(
     tasks: list[Task], generated: dict[str, tuple[Sequence, Sequence]] | None = None
 ) -> PercentileNormalization:
-    """Percentiles of each image, and the gain between x and y of the training pairs: the task's, or each pair's own.
+    """Percentiles of each image, and the gain between x and y: one for a task whose pairs agree, else each pair's own.
 
     Args:
-        generated: None, or {task: (x images, y images)} to fit the gain to in place of the real pairs. Those share one.
+        generated: None, or {task: (x images, y images)} to fit the gain to in place of the real pairs.
     """
-    found = fit_task_gains(tasks, generated)
-    own = {}
-    for task in tasks if generated is None else []:
-        gains, misfit = fit_each(task.train_x, task.train_y, found.gains[task.name])
-        if misfit > LARGEST_MISFIT:
-            own[task.name] = (float(gains.min()), float(gains.max()))
-    return PercentileNormalization(found.gains, own)
+    gains, own_gains = fit_task_gains(tasks, generated).gains, {}
+    for name, (x, y) in (generated or {t.name: (t.train_x, t.train_y) for t in tasks}).items():
+        lines = [fit_line(x[i], y[i]) for i in _spread(len(x), 200)]
+        certain = [line for line in lines if line.is_certain]
+        if certain and np.mean([line.is_misplaced_by(*gains[name]) for line in lines]) > MOST_MISPLACED:
+            gain = np.median([line.gain for line in certain])
+            gains[name] = gain, np.median([line.level - gain * line.level_of_y for line in certain])
+            own_gains[name] = min(line.gain for line in certain), max(line.gain for line in certain)
+    return PercentileNormalization(gains, own_gains)
 
 
 def fit_task_gains(
     tasks: list[Task], generated: dict[str, tuple[Sequence, Sequence]] | None = None
 ) -> PercentileNormalization:
-    """As `fit_gains`, one gain for all pairs of a task, whether or not they agree."""
+    """As `fit_gains`, but one gain for each task, whether or not its pairs agree."""
     pairs = generated or {t.name: (t.train_x, t.train_y) for t in tasks}
     return PercentileNormalization({name: fit_gain(x, y) for name, (x, y) in pairs.items()})
-
-
-def fit_each(
-    x_images: Sequence[np.ndarray], y_images: Sequence[np.ndarray], task_gain: tuple[float, float], sample: int = 200
-) -> tuple[np.ndarray, float]:
-    """The gain of each pair by itself, and how far the task's gain and offset miss them.
-
-    Returns:
-        (gains (N,), misfit): the misfit is the difference between what the two make of y's block means, as a root mean
-        square in units of y's percentile span, in the median of the pairs.
-    """
-    gains, misfits = [], []
-    for row in _spread(len(x_images), sample):
-        y, span = block_means(y_images[row]), percentile_scale(y_images[row]).span
-        gain, offset = fit_gain([x_images[row]], [y_images[row]])
-        difference = (task_gain[0] - gain) * y + task_gain[1] - offset
-        gains.append(gain)
-        misfits.append(np.sqrt(np.mean(difference**2)) / (gain * span))
-    return np.array(gains), float(np.median(misfits))
 
 
 def one_scale(
@@ -270,7 +258,7 @@ def fit_own_percentiles(task: Task, sample: int = 200) -> OwnPercentileNormaliza
     scales = [normalization.pair_scales(task.name, x, y) for x, y in pairs]
     gain = float(np.median([x.span / y.span for x, y in scales]))
     offset = float(np.median([x.offset - gain * y.offset for x, y in scales]))
-    return OwnPercentileNormalization({task.name: (gain, offset)})
+    return OwnPercentileNormalization({task.name: (gain, offset)}, fit_gains([task]).own_gains)
 
 
 def _range_scale(images):
@@ -325,6 +313,76 @@ def fit_gain(x_images: Sequence[np.ndarray], y_images: Sequence[np.ndarray], sam
         gain = x.std() / max(y.std(), 1e-12)
         offset = x.mean() - gain * y.mean()
     return _snap(gain, offset, y)
+
+
+class Line(NamedTuple):
+    """What one pair says by itself: x = gain * (y - level_of_y) + level, but for noise and blur.
+
+    Args:
+        gain, gain_deviation: of x against y, and its standard deviation.
+        level, level_deviation: x's mean brightness, and its standard deviation as far as y does not explain it.
+        level_of_y, contrast_of_y, span_of_y: mean and deviation of y's block means; the 99.8 minus the 2 percentile.
+    """
+
+    gain: float
+    gain_deviation: float
+    level: float
+    level_deviation: float
+    level_of_y: float
+    contrast_of_y: float
+    span_of_y: float
+
+    @property
+    def is_certain(self) -> bool:
+        """Whether the image shows enough contrast for a gain of its own."""
+        return self.gain > 0 and self.gain_deviation < UNCERTAIN * self.gain
+
+    def gain_and_offset(self, otherwise: float) -> tuple[float, float]:
+        """(gain, offset) that put y on x's scale; the gain is `otherwise` where its own is not certain."""
+        gain = self.gain if self.is_certain else otherwise
+        return gain, self.level - gain * self.level_of_y
+
+    def is_misplaced_by(self, gain: float, offset: float) -> bool:
+        """Whether gain * y + offset is off by over MISPLACED of y's span, and by more than chance alone explains."""
+        at_mean, slope = self.level - gain * self.level_of_y - offset, self.gain - gain
+        off = np.hypot(at_mean, slope * self.contrast_of_y)  # root mean square over the image
+        by_chance = np.hypot(self.level_deviation, self.gain_deviation * self.contrast_of_y)
+        return bool(off > MISPLACED * abs(self.gain) * self.span_of_y + 2 * by_chance)
+
+
+def fit_line(x: np.ndarray, y: np.ndarray) -> Line:
+    """Gain and level of x against y, from the block means of one pair of (H, W) images.
+
+    Least squares, as in `fit_gain`, on y's block means and on their second differences along both axes. A blur of sigma
+    s adds s^2 / 2 times the second derivative to first order: with that term the gain is that of structures so large
+    that the blur does not matter. Without it thin layers under an axial blur lose up to a fifth of their gain. Blocks
+    are smaller than BLOCK in images below 64 pixels, so that at least 8 x 8 are left.
+    """
+    side = max(min(BLOCK, min(x.shape) // 8), 1)
+    blocks, target = (block_means(image, side, side).reshape(x.shape[0] // side, -1) for image in (y, x))
+    wide = np.pad(blocks, 1, mode="edge")
+    rows = wide[2:, 1:-1] - 2 * blocks + wide[:-2, 1:-1]
+    columns = wide[1:-1, 2:] - 2 * blocks + wide[1:-1, :-2]
+    terms = np.stack([term.ravel() - term.mean() for term in (blocks, rows, columns)], axis=1)
+    spread = np.maximum(terms.std(axis=0), np.finfo(float).tiny)
+    terms, target = np.column_stack([terms / spread, np.ones(len(terms))]), target.ravel()
+    keep = np.ones(len(terms), bool)
+    for _ in range(3):
+        found = np.linalg.lstsq(terms[keep], target[keep], rcond=None)[0]
+        residual = target - terms @ found
+        keep = np.abs(residual) <= 3 * 1.4826 * np.median(np.abs(residual)) + 1e-12 * np.ptp(target)
+    inverse = np.linalg.pinv(terms[keep].T @ terms[keep])
+    # Of each coefficient, where the noise may differ from block to block (White 1980, doi 10.2307/1912934).
+    gain_deviation, *_, level_deviation = np.linalg.norm(inverse @ terms[keep].T * residual[keep], axis=1)
+    return Line(
+        float(found[0] / spread[0]),
+        float(gain_deviation / spread[0]),
+        float(found[3]),
+        float(level_deviation),
+        float(blocks.mean()),
+        float(blocks.std()),
+        percentile_scale(y).span,
+    )
 
 
 def _snap(gain, offset, y_blocks):

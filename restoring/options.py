@@ -27,6 +27,7 @@ class RestoreOptions:
         verbose: whether a line is printed for every plane of a stack.
         normalize: "stack" where the planes of a stack share their percentiles, "plane" where each has its own; None: by
             the axes, a stack where there is a Z or T.
+        view: whether a page to look at the result is written beside it.
         uncertainty: passes of which a map of the uncertainty is made, or None.
         calibration: what calibrate.py wrote, or None.
         check: whether a map is made of where the input contradicts the restored image.
@@ -46,6 +47,7 @@ class RestoreOptions:
     seed: int = 0
     verbose: bool = False
     normalize: str | None = None
+    view: bool = False
     uncertainty: int | None = None
     calibration: Path | None = None
     check: bool = False

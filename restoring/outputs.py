@@ -93,8 +93,9 @@ def check_outputs(options: RestoreOptions, output: Path, jobs: list[Job], truth:
 
 
 def written_files(job: Job, options: RestoreOptions) -> list[Path]:
-    """All files that come of one image: the restored one and its maps."""
-    return [job.target, *(beside(job.target, kind) for kind in options.maps)]
+    """All files that come of one image: the restored one, its maps and its page."""
+    maps = [beside(job.target, kind) for kind in options.maps]
+    return [job.target, *maps, *[view_path(job.target)] * options.view]
 
 
 def not_yet_restored(jobs: list[Job], options: RestoreOptions) -> list[Job]:
@@ -123,6 +124,11 @@ def check_collisions(sources: list[Path], outputs: list[list[Path]]) -> None:
 def beside(target: Path, kind: str) -> Path:
     """Path of a map of the given kind beside a restored image."""
     return target.with_name(f"{target.stem}_{kind}{target.suffix}")
+
+
+def view_path(target: Path) -> Path:
+    """Path of the page on a restored image."""
+    return target.with_name(f"{image_name(target)}_view.html")
 
 
 def find_ground_truths(

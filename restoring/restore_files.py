@@ -10,10 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from common.errors import InputError
-from common.metrics import intensities
 from restoring.apply import Applier, symmetries
-from restoring.generator_file import Metadata
-from restoring.image_files import ImageFile, WritingError, read_image, to_dtype, write_image
+from restoring.generator_file import Metadata, read_metadata
+from restoring.image_files import ImageFile, WritingError, enlarged, read_image, to_dtype, write_image
 from restoring.options import RestoreOptions
 from restoring.outputs import Job, beside
 from restoring.reading import WHOLE, Part
@@ -54,10 +53,13 @@ def restore_all(
         InputError: the only file failed, or nothing can be written any more.
     """
     failures, restorer = [], None
+    factor = read_metadata(options.generator).factor(options.task)
+    if factor > 1:
+        print(f"images are enlarged {factor} times (cubic splines), as in this generator's training")
     for job in jobs:
         source = truth = planes = None  # Two large images need not be held at once.
         with _collected(failures, jobs):
-            source = read_image(job.source, axes, part)
+            source = enlarged(read_image(job.source, axes, part), factor)
             truth = read_image(job.truth, axes, part) if job.truth else None
         if source is None or (job.truth and truth is None):
             continue
@@ -67,6 +69,7 @@ def restore_all(
             if truth:
                 print_scores(restorer.seen(source), planes, truth)
             restorer.write_maps(source, planes, job.target)
+            restorer.write_view(source, planes, job.target)
     if failures:
         print(f"error: {len(failures)} of {len(jobs)} files were not restored:", file=sys.stderr)
         print("\n".join(f"  {failure}" for failure in failures), file=sys.stderr)
@@ -190,6 +193,8 @@ class Restorer:
         Args:
             pairs: [(restored, input)], images of a kind, "planes" or "sections".
         """
+        from common.metrics import intensities
+
         lines = np.array([intensities(*pair) for pair in pairs])
         gain, offset, flux = np.median(lines, axis=0)
         many = f" (medians of {len(lines)} {kind})" if len(lines) > 1 else ""
@@ -219,6 +224,13 @@ class Restorer:
             self.uncertain.write(source, beside(target, "uncertainty"))
         if self.check:
             self.check(source, planes, self.wholes, beside(target, "check"))
+
+    def write_view(self, source: ImageFile, planes: np.ndarray, target: Path) -> None:
+        """Write the page on a restored file and its maps, where the options ask for it."""
+        if self.options.view:
+            from restoring.view import read_maps, write_view
+
+            print(f"  {write_view(target, source, planes, read_maps(target, self.options.maps))}: open it in a browser")
 
 
 def print_scores(seen: np.ndarray, planes: np.ndarray, truth: ImageFile) -> None:

@@ -9,7 +9,6 @@ from typing import NamedTuple
 import numpy as np
 
 from common.errors import InputError
-from restoring.generator_file import Metadata
 from restoring.image_files import ImageFile
 from restoring.normalization import Scale, block_means, stack_scale
 from restoring.reading import MICRONS, ome_details
@@ -205,12 +204,12 @@ def anisotropy(stack: np.ndarray, factor: float) -> float:
     return float(np.sqrt(np.prod(ratios)))
 
 
-def note_far_planes(image: ImageFile, voxels: Voxels, metadata: Metadata) -> None:
+def note_far_planes(image: ImageFile, voxels: Voxels) -> None:
     """Print a note where planes lie further apart than those of the shipped generator's training."""
-    if metadata.recipe == "any_defect" and voxels.factor > FARTHEST:
+    if voxels.factor > FARTHEST:
         print(
             f"note: {image.path}: planes lie {voxels.factor:.3g} pixels apart, and the shipped generator was trained "
-            f"with {FARTHEST} at most; a training on this stack (docs/isotropic.md) knows its distance"
+            f"with {FARTHEST} at most; train on this stack (data/prepare_stack.py)"
         )
 
 

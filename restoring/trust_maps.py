@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -89,13 +89,20 @@ class CheckMap:
     def in_units_of_y(self, restored: np.ndarray, x: np.ndarray | Scale) -> np.ndarray:
         """A restored image in the raw units of the task's y, which CIN-GAN expects.
 
-        A generator that has seen no pair of the task (the shipped one) leaves the relation of x to y to CIN-GAN's.
+        Where pairs differ in gain, or the generator has seen none of the task (the shipped one), y's scale is unknown:
+        it is CIN-GAN's then, under which x and y are equally bright.
         """
-        if self.task not in self.normalization.tasks():
-            y, x_scale = (self.apply_cin.metadata.normalization.scales[self.task][side] for side in (1, 0))
-            return y.undo(x_scale.normalize(restored))
+        known = self.task in self.normalization.tasks()
+        if not known or self.task in with_own_gains(self.normalization):
+            x_scale, y_scale = self.apply_cin.metadata.normalization.scales[self.task]
+            return y_scale.undo(x_scale.normalize(restored))
         out, y = (getattr(self.normalization, name)(self.task, x) for name in ("restored_scale", "y_scale"))
         return y.undo(out.normalize(restored))
+
+
+def with_own_gains(normalization: Normalization) -> Collection[str]:
+    """Names of the tasks whose training pairs differ in gain, so that the scale of y of a new image is unknown."""
+    return getattr(normalization, "own_gains", {}).keys()
 
 
 def write_map(target: Path, source: ImageFile, maps: Sequence[np.ndarray]) -> None:
@@ -117,10 +124,10 @@ def check_cin_generator(options: RestoreOptions, metadata: Metadata) -> None:
         raise InputError(f"{path}: expected a CIN-GAN's generator that knows {task}")
     if not cin.noise_channels:
         raise InputError(f"{path} makes no noise, so --check cannot estimate a tolerance; use a tuned CIN-GAN")
-    if task in getattr(metadata.normalization, "own_gains", ()):
-        raise InputError(
-            f"--check: each training pair of {task} had a gain of its own, so how y of a new image is scaled is "
-            "unknown; leave out --check, or train on images that were exported without stretching their contrast"
+    if task in with_own_gains(metadata.normalization):
+        print(
+            f"note: --check: the training pairs of {task} differ in gain, so the scale of its y is unknown; the one at "
+            "which CIN-GAN's x and y are equally bright is used"
         )
     if metadata.script == "CARE" and not isinstance(metadata.normalization, OwnPercentileNormalization):
         raise InputError(

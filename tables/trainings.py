@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import signal
 import subprocess
 import sys
@@ -205,8 +204,7 @@ def training_arguments(
     elif (folder / job.folder).exists():
         flags.append("--overwrite")
     script, *own = job.command
-    name = Path(script).stem
-    return [script, *acting(name, importlib.import_module(name).make_parser(), [*own, *flags])]
+    return [script, *acting(Path(script).stem, [*own, *flags])]
 
 
 def read_log(run: Path) -> list[dict[str, float]]:

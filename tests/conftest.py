@@ -1,5 +1,6 @@
 """Shared fixtures: small pair sets and a quiet TensorFlow with two logical CPUs."""
 
+import shutil
 import tempfile
 
 import numpy as np
@@ -54,3 +55,24 @@ def train(tmp_path, pair_folder):
         return next(path for path in (tmp_path / folder).iterdir() if path.name.endswith(("results", "augm")))
 
     return run
+
+
+@pytest.fixture
+def browser(tmp_path):
+    """Headless Chromium of the system, with a log of what it asks for."""
+    programs = [shutil.which(name) for name in ("chromium", "chromedriver")]
+    if not all(programs):
+        pytest.skip("Debian's chromium and chromium-driver are not installed")
+    webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
+    options = webdriver.ChromeOptions()
+    options.binary_location = programs[0]
+    for flag in "headless no-sandbox disable-gpu no-first-run disable-background-networking disable-sync".split():
+        options.add_argument(f"--{flag}")
+    options.add_argument("--disable-component-update")
+    options.add_argument("--disable-dev-shm-usage")  # a container's /dev/shm is small
+    options.add_argument("--window-size=1000,900")
+    options.add_argument(f"--user-data-dir={tmp_path / 'profile'}")
+    options.set_capability("goog:loggingPrefs", {"performance": "ALL"})
+    driver = webdriver.Chrome(options, webdriver.ChromeService(programs[1]))
+    yield driver
+    driver.quit()

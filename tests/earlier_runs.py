@@ -32,6 +32,6 @@ def shrink_networks(patch):
     )
     few = (2, 4, 4, 4)
     patch(models, "resnet", lambda image, norm, blocks, *rest, **more: resnet(image, norm, 1, *rest, width=2, **more))
-    patch(models, "tuned_generator", lambda: unet((2, 4, 4)))
+    patch(models, "tuned_generator", lambda **changes: unet((2, 4, 4), **changes))
     patch(models, "patch_discriminator", lambda: discriminator(few))
     patch(models, "patch_critic", lambda num_tasks, filters=few: critic(num_tasks, few[: len(filters)]))

@@ -1,11 +1,14 @@
 """CARE, DeblurGAN and CycleGAN: an oracle for each rule of theirs, and exact resume."""
 
+import sys
+
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
 import losses
+import methods
 import models
 from methods import BASELINES, care, cyclegan, deblurgan
 from methods.schedules import HalfThenLinear
@@ -51,6 +54,15 @@ def small_deblurgan(critic_rate=0.1, optimizer=keras.optimizers.SGD):
     # A stand-in for VGG16: the content loss is then the pixels' own squared difference.
     features = lambda images, training: [images]  # noqa: E731
     return deblurgan.DeblurGAN(networks, optimizers, small_generator(), None, 7, features, n_critic=2)
+
+
+def test_a_baseline_is_found_by_its_file_and_the_others_are_not_imported(tmp_path, monkeypatch):
+    (tmp_path / "toy.py").write_text("from methods.care import BASELINE as CARE\n\nBASELINE = CARE\n")
+    (tmp_path / "gan.py").write_text("raise AssertionError('this imports TensorFlow')\n")
+    monkeypatch.setattr(methods, "__path__", [*methods.__path__, str(tmp_path)])
+    assert methods.find_baselines() == {**BASELINES, "toy": BASELINES["care"]}
+    assert {"care", "cyclegan", "deblurgan"} <= BASELINES.keys()
+    monkeypatch.delitem(sys.modules, "methods.toy")
 
 
 def cycle_batch(rng, size=2):

@@ -7,6 +7,7 @@ import train_cGAN
 from common.devices import is_slow_on_cpu, start_tensorflow
 from common.errors import InputError
 from training import run as launch
+from training.options import CGANOptions
 from training.run_folder import RunFolder
 
 
@@ -78,7 +79,7 @@ def test_the_hours_on_a_cpu_are_those_of_what_is_left(flags, left, tmp_path, mon
     (run / "checkpoints" / "000600.npz").touch()
     monkeypatch.setattr(launch, "estimate_seconds", lambda gflop, images, pixels: 10.0 * images)
     args = train_cGAN.make_parser().parse_args(["--num_gpu=0", "--num_iters=1000", "--batch_size=2", *flags])
-    launch.start_devices(args, run, "recipe paper", (32, 32), 1.0)
+    launch.start_devices(CGANOptions.read(args), run, "recipe paper", (32, 32), 1.0)
     assert f"note: {left} iterations will take about {left / 180:.1f} hours" in capsys.readouterr().out
 
 

@@ -19,6 +19,7 @@ from restoring.generator_file import read_metadata
 from training import direction
 from training import run as launch
 from training.direction import measure
+from training.options import CGANOptions, DataOptions
 
 ROOT = Path(__file__).resolve().parents[1]
 COLLECTIONS = [ROOT.parent / "shared/data" / name for name in ("real", "second")]
@@ -68,10 +69,10 @@ def test_what_is_found_is_what_was_named_before(folder, capsys):
     """The list that was kept for these names: their trainings do not change."""
     if not folder.is_dir():
         pytest.skip(f"{folder} is not here")
-    args = train_cGAN.make_parser().parse_args(["--recipe=tuned", f"--data_dir={folder}", "--images_limit=10"])
-    tasks = launch.load_tasks(args)
+    data = DataOptions(data_dir=folder, images_limit=10)
+    tasks = launch.load_tasks(data, seed=42)
     named = [task.name for task in tasks if task.name in WITH_DIRECTION]
-    assert launch.find_no_rotate(args, tasks, False) == launch.find_no_rotate(args, tasks, True) == named
+    assert launch.find_no_rotate(data, tasks, False) == launch.find_no_rotate(data, tasks, True) == named
 
 
 def with_noise(rng, images, amount=0.02):
@@ -174,8 +175,8 @@ def own_names(pair_folder):
     ],
 )
 def test_flags_overrule_what_was_measured(flags, expected, own_names, capsys):
-    args = train_cGAN.make_parser().parse_args(["--recipe=tuned", f"--data_dir={own_names}", *flags])
-    assert launch.find_no_rotate(args, launch.load_tasks(args), False) == expected
+    data = CGANOptions.read(train_cGAN.make_parser().parse_args([f"--data_dir={own_names}", *flags])).data
+    assert launch.find_no_rotate(data, launch.load_tasks(data, seed=42), False) == expected
     deep, short = capsys.readouterr().out.splitlines()[-2:]
     assert deep.startswith("Deep: the defect has a direction (x varies ")
     assert " times less along axis 0 than along axis 1, relative to y): flips" in deep
@@ -192,7 +193,7 @@ def test_a_task_in_both_flags_is_refused_and_an_unknown_one_is_said(own_names, c
         args = [*words, f"--data_dir={own_names}", "--no_rotate=Deep,Short", "--rotate=Deep"]
         with pytest.raises(InputError, match=r"^--no_rotate and --rotate both name Deep; leave it out of one$"):
             script.main(script.make_parser().parse_args(args))
-    launch.load_tasks(train_cGAN.make_parser().parse_args([f"--data_dir={own_names}", "--rotate=Other"]))
+    launch.load_tasks(DataOptions(data_dir=own_names, rotate=["Other"]), seed=42)
     assert "note: --rotate=Other names none of the tasks here" in capsys.readouterr().out
 
 
@@ -216,17 +217,18 @@ def test_recipe_paper_turns_as_published_and_says_what(own_names, capsys, monkey
     class StopError(Exception):
         pass
 
-    def stop(args, *rest):
-        raise StopError(args.no_rotate)
+    def stop(batch_size, patch, seed, no_rotate, *rest):
+        raise StopError(no_rotate)
 
-    monkeypatch.setattr(launch, "start_devices", stop)
+    monkeypatch.setattr(launch, "start_devices", lambda *received: None)
     for script, never in ((train_cGAN, []), (train_CIN_GAN, ["Deep", "Short"])):
+        monkeypatch.setattr(script, "Sampling", stop)
         with pytest.raises(StopError, match=rf"^{re.escape(str(never))}$"):
             script.main(script.make_parser().parse_args([f"--data_dir={own_names}", f"--dir={own_names / 'out'}"]))
         notes = [line for line in capsys.readouterr().out.splitlines() if "direction" in line]
         assert len(notes) == (script is train_cGAN)
         assert all(line.startswith("note: Deep: the defect has a direction (") for line in notes)
-        assert all(line.endswith("recipe paper turns it by 90 degrees all the same, as published") for line in notes)
+        assert all(line.endswith("this recipe turns it by 90 degrees all the same, as published") for line in notes)
 
 
 @pytest.mark.parametrize(("method", "expected"), [("care", [["Deep"], []]), ("cyclegan", [["Deep"], ["Short"]])])
@@ -234,7 +236,8 @@ def test_a_baseline_keeps_its_own_task_alone(method, expected, own_names, tmp_pa
     """CARE turns what has no direction; the others turn nothing, so that averaging must not either."""
     seen = []
     monkeypatch.setattr(care, "has_csbdeep", lambda: True)
-    monkeypatch.setattr(launch, "start_devices", lambda args, *rest, **more: seen.append(args.no_rotate) or sys.exit(0))
+    monkeypatch.setattr(launch, "start_devices", lambda *received, **named: None)
+    monkeypatch.setattr(train_baseline, "Sampling", lambda *received, **named: seen.append(received[3]) or sys.exit(0))
     args = [f"--method={method}", f"--data_dir={own_names}", f"--dir={tmp_path / 'out'}"]
     for name in ("Deep", "Short"):
         with pytest.raises(SystemExit):
@@ -245,8 +248,7 @@ def test_a_baseline_keeps_its_own_task_alone(method, expected, own_names, tmp_pa
 def test_unpaired_training_measures_its_own_images(own_names, capsys):
     """One pair and an unpaired pool: all of the pool is looked at where it is used."""
     (deep, _), _ = load_tasks(own_names, images_limit=1, unpaired_limit=-1)
-    args = train_cGAN.make_parser().parse_args([])
     assert len(deep.unpaired_x) > 1
-    with_pool = launch.find_no_rotate(args, [deep], True), capsys.readouterr().out
-    alone = launch.find_no_rotate(args, [deep], False), capsys.readouterr().out
+    with_pool = launch.find_no_rotate(DataOptions(), [deep], True), capsys.readouterr().out
+    alone = launch.find_no_rotate(DataOptions(), [deep], False), capsys.readouterr().out
     assert with_pool[0] == alone[0] == ["Deep"] and with_pool[1] != alone[1]

@@ -12,7 +12,7 @@ from restoring.generator_file import load_generator
 from training import run as launch
 from training.loop import COLLAPSED, DivergenceError, check_losses
 
-FLAGS = ["--recipe=tuned", "--num_iters=6", "--eval_every=2", "--save_every=2"]
+FLAGS = ["--recipe=tuned", "--init_from=none", "--num_iters=6", "--eval_every=2", "--save_every=2"]
 
 
 @pytest.fixture(autouse=True)
@@ -63,7 +63,7 @@ def test_rollback_before_the_first_save_and_its_end(train, poisoned, capsys, mon
     monkeypatch.setattr(launch, "MOST_ROLLBACKS", 1)
     poisoned(always=True)
     with pytest.raises(DivergenceError):
-        train(train_cGAN, "--recipe=tuned", "--num_iters=5", "--on_divergence=rollback")
+        train(train_cGAN, "--recipe=tuned", "--init_from=none", "--num_iters=5", "--on_divergence=rollback")
     assert capsys.readouterr().out.count("back at iteration 0") == 1
 
 

@@ -11,7 +11,7 @@ from small_generators import PAPER, identity_generator, metadata
 
 import reproduce_tables
 import train_cGAN
-from restoring.generator_file import save_generator
+from restoring.generator_file import SHIPPED, save_generator
 from tables.data import Data
 from tables.rows import JOBS
 from tables.trainings import training_arguments
@@ -33,7 +33,7 @@ ALWAYS = {
     "train_cGAN": f"{TRAINING} recipe cin_augment",
     "train_baseline": f"{TRAINING} method augment",  # --augment of another method than care is an error
     "restore": f"generator_path input output {PART} ground_truth tile overlap average dtype uncertainty check "
-    "precision overwrite skip_existing verbose isotropic",
+    "precision overwrite skip_existing verbose isotropic view",
     "evaluate": "x y metric promote",
     "calibrate": "generator_path input ground_truth output uncertainty limit",
     "export": "generator_path format output",
@@ -41,6 +41,7 @@ ALWAYS = {
     "demo": "dir",
     "isotropic": f"input output spacing minutes psf average {PART}",
     "run_report": "",
+    "view": f"input {PART}",
     "data/simulate": "output kind n n_test size photons seed",
     "data/prepare_care": "output tasks input n_images n_test",
     "data/prepare_micrographs": "output input overwrite",
@@ -65,6 +66,7 @@ IN_VAIN = [
     ("train_cGAN", "--cin_generator_path=g.h5", "", "--cin_augment=True"),
     ("train_cGAN", "--cin_generator_path=g.h5", "--cin_augment=True --alpha=0", "--cin_augment=True --alpha=1"),
     ("train_cGAN", "--unpaired_limit=0", "", AUGMENTED),
+    ("train_cGAN", "--init_from=none", "", "--recipe=tuned"),
     ("train_cGAN", "--deterministic", None, None),
     ("train_baseline", "--no_rotate=A", "--method=cyclegan", "--method=care"),
     ("train_baseline", "--rotate=A", "--method=cyclegan", "--method=care"),
@@ -75,6 +77,7 @@ IN_VAIN = [
     *[("reproduce_tables", f"--{flag}=1", "--runs=runs", "") for flag in TRAINING_OF_TABLES.split()],
     ("restore", "--task=A", "--generator_path={tuned}", "--generator_path={paper}"),
     ("restore", "--task=A", "--generator_path={directed}", "--generator_path={directed} --average=8"),
+    ("restore", "--task=A", "--generator_path={shipped} --average=8", "--generator_path={shipped} --check"),
     ("restore", "--task=A", "--generator_path={tuned} --uncertainty=2", "--generator_path={directed} --uncertainty=2"),
     ("restore", "--task=A", "--generator_path={tuned} --average=8", "--generator_path={tuned} --check"),
     ("restore", "--seed=0", "--generator_path={tuned}", "--generator_path={cin} --task=A"),
@@ -143,7 +146,7 @@ def places(tmp_path, monkeypatch):
         save_generator(identity_generator(), path, kinds[kind])
         record = {"arguments": {}, "versions": {}, "not_default": []}
         (path.parent / "args.json").write_text(json.dumps(record))
-    return {**paths, "folder": tmp_path}
+    return {**paths, "shipped": SHIPPED, "folder": tmp_path}
 
 
 @pytest.mark.parametrize(("command", "flag", "vain", "acts"), [case for case in IN_VAIN if case[2] is not None])
@@ -169,8 +172,8 @@ def test_a_flag_in_vain_is_noted_and_one_that_acts_is_not(command, flag, vain, a
 def test_deterministic_is_in_vain_on_a_cpu(devices, noted, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(launch, "start_tensorflow", lambda *received, **named: (tf.distribute.get_strategy(), devices))
     monkeypatch.setattr(tf.config.experimental, "enable_op_determinism", lambda: None)
-    args = options.complete(train_cGAN.make_parser().parse_args(["--deterministic", "--recipe=tuned"]))
-    launch.start_devices(args, RunFolder(tmp_path), "recipe tuned", (32, 32), 1.0)
+    given = options.CGANOptions.read(train_cGAN.make_parser().parse_args(["--deterministic"]), batch_size=1)
+    launch.start_devices(given, RunFolder(tmp_path), "recipe tuned", (32, 32), 1.0)
     assert ("note: --deterministic has no effect: " in capsys.readouterr().out) == noted
 
 

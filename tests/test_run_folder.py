@@ -1,6 +1,5 @@
 """The run folder: files whole or not at all, logs that can be cut back, checkpoints that are checked."""
 
-import argparse
 import csv
 import importlib.metadata
 import json
@@ -146,5 +145,5 @@ def test_versions_are_known_without_a_distribution_named_tensorflow(tmp_path, mo
         return importlib.metadata.version(name)
 
     monkeypatch.setattr(run_folder, "version", version)
-    RunFolder(tmp_path).write_args(argparse.Namespace(seed=1), [], "cGAN")
+    RunFolder(tmp_path).write_args({"seed": 1}, [], "cGAN")
     assert json.loads((tmp_path / "args.json").read_text())["versions"]["tensorflow"] == tf.__version__

@@ -5,7 +5,6 @@ import io
 import json
 import re
 import shlex
-import shutil
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -154,14 +153,12 @@ def read_command(text):
 def test_a_cgan_after_cin_gan_takes_the_same_rows_for_pairs_and_turns_as_many(recipe, kept):
     flags = [f"--recipe={recipe}", "--data_dir=a few", "--dir=my 'results'", "--images_limit=3", "--unpaired_limit=-1"]
     given = vars(train_CIN_GAN.make_parser().parse_args([*flags, *kept, "--tasks=A,my b"]))
-    written = {"no_rotate": []} if recipe == "paper" else {}  # as options.complete fills it in
+    written = {"no_rotate": []} if recipe == "paper" else {}  # as a training records it
     words = read_command(run_report.cgan_command({**given, **written}, Path("my run/generator.h5")))
     args = train_cGAN.make_parser().parse_args(words)
     assert all(getattr(args, name) == given[name] for name in run_report.SHARED_FLAGS) and args.cin_augment
     assert args.cin_generator_path == Path("my run/generator.h5") and args.recipe == recipe
     assert not options.idle("train_cGAN", args)
-    defaults = vars(train_cGAN.make_parser().parse_args([]))
-    assert {name: defaults[name] for name in run_report.SHARED_FLAGS} == run_report.SHARED_FLAGS
 
 
 def test_paths_with_blanks_can_be_pasted(train, capsys):
@@ -265,27 +262,6 @@ def test_cin_gan_and_the_baselines_have_one_too(tmp_path):
     (folder / "args.json").write_text(json.dumps(record))
     page = Page(run_report.write_report(folder))
     assert is_self_contained(page) and "care, 100 iterations" in page.text and "--task" not in page.lines[-1]
-
-
-@pytest.fixture
-def browser(tmp_path):
-    """Headless Chromium of the system, with a log of what it asks for."""
-    programs = [shutil.which(name) for name in ("chromium", "chromedriver")]
-    if not all(programs):
-        pytest.skip("Debian's chromium and chromium-driver are not installed")
-    webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
-    options = webdriver.ChromeOptions()
-    options.binary_location = programs[0]
-    for flag in "headless no-sandbox disable-gpu no-first-run disable-background-networking disable-sync".split():
-        options.add_argument(f"--{flag}")
-    options.add_argument("--disable-component-update")
-    options.add_argument("--disable-dev-shm-usage")  # a container's /dev/shm is small
-    options.add_argument("--window-size=1000,900")
-    options.add_argument(f"--user-data-dir={tmp_path / 'profile'}")
-    options.set_capability("goog:loggingPrefs", {"performance": "ALL"})
-    driver = webdriver.Chrome(options, webdriver.ChromeService(programs[1]))
-    yield driver
-    driver.quit()
 
 
 def seen(element):

@@ -78,9 +78,9 @@ def test_cin_gan_of_recipe_paper_never_turns_an_image(train, one_block, monkeypa
     """As released; every image of a batch is one of the training images as it lies in its file."""
     kept, start = [], launch.Training.run
 
-    def keep(self, batches, given):
+    def keep(self, batches):
         kept.append(batches)
-        return start(self, batches, given)
+        return start(self, batches)
 
     monkeypatch.setattr(launch.Training, "run", keep)
     run = train(train_CIN_GAN, "--recipe=paper", "--n_critic=1")
@@ -165,6 +165,12 @@ def test_resume_refuses_other_settings(train):
         train(train_cGAN, "--recipe=tuned", "--seed=43", "--resume")
 
 
+def test_flags_in_vain_are_not_compared_on_resume(train):
+    """Recipe tuned has no content loss, and alpha acts with --cin_augment=True alone."""
+    train(train_cGAN, "--recipe=tuned")
+    train(train_cGAN, "--recipe=tuned", "--resume", "--vgg_weights=imagenet", "--alpha=0.9")
+
+
 def test_resume_refuses_other_data(train, pair_folder):
     """One pixel of a clean image that is not the first of the training."""
     train(train_cGAN, "--recipe=tuned")
@@ -203,7 +209,9 @@ def test_cin_gans_generator_is_known_by_its_content_and_in_an_earlier_version_by
 
     def augment(path, *flags):
         named = f"--cin_generator_path={path}"
-        return train(train_cGAN, "--recipe=tuned", "--cin_augment=True", named, *flags, folder="augmented")
+        return train(
+            train_cGAN, "--recipe=tuned", "--init_from=none", "--cin_augment=True", named, *flags, folder="augmented"
+        )
 
     checkpoint = augment(cin) / "checkpoints/000002.npz"
     augment(moved, "--resume")

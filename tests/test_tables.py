@@ -208,7 +208,7 @@ def test_every_network_makes_num_iters_and_another_seed_trains_its_own(stand_in,
     trained = [(name, flags) for name, flags, _ in stand_in.commands if "results" in flags["--dir"]]
     assert {flags["--num_iters"] for _, flags in trained} == {"6"}
     alone = [flags for name, flags in trained if name.startswith("train_cGAN")]
-    assert len(alone) == 2 and all(flags["--alpha"] == "1" for flags in alone)
+    assert len(alone) == 3 and all(flags["--alpha"] == "1" for flags in alone)
     paper = [flags for name, flags in trained if name.endswith("_paper")]
     assert all(flags["--batch_size"] == "2" for flags in paper)
     before = len(stand_in.commands)
@@ -223,7 +223,7 @@ def test_failed_training_is_shown_and_tried_again(stand_in, pair_folder):
     folder = reproduce(pair_folder, "--setting=B", "--num_iters=6")
     text = (folder / "table_B.md").read_text()
     failed = next(line for line in text.splitlines() if line.startswith("| cGAN `tuned`, CIN-GAN's pairs |"))
-    assert "failed: out of patience" in failed and text.count("failed") == 4, "two tasks, two metrics"
+    assert "failed: out of patience" in failed and text.count("failed") == 8, "two rows, two tasks, two metrics"
     stand_in.broken = set()
     reproduce(pair_folder, "--setting=B", "--num_iters=6")
     assert "failed" not in (folder / "table_B.md").read_text()

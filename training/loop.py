@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import math
 import signal
 import time
@@ -16,6 +15,7 @@ import tensorflow as tf
 from common.errors import InputError
 from common.progress import progress_bar
 from training.cluster import Agreement
+from training.options import LengthOptions
 
 if TYPE_CHECKING:
     from methods.method import Method
@@ -189,7 +189,7 @@ class Loop:
     Args:
         batches: callable from the iteration to the global batch; has `batch_size`.
         strategy: the tf.distribute strategy that `gan` was built under.
-        limits: has num_iters, max_seconds, eval_every and save_every.
+        limits: when to end, evaluate and save.
         evaluate: called with (finished iterations, mean losses, seconds of training alone).
         save: called with (finished iterations, seconds of training alone).
         evaluated: the iteration to start from, if its evaluation stands in the log already.
@@ -200,7 +200,7 @@ class Loop:
         gan: Method,
         batches: Callable[[int], dict],
         strategy: tf.distribute.Strategy,
-        limits: argparse.Namespace,
+        limits: LengthOptions,
         evaluate: Callable[[int, dict[str, float], float], None],
         save: Callable[[int, float], None],
         evaluated: int | None = None,

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
-import io
 import json
 import shlex
 from collections.abc import Iterable
@@ -13,29 +11,18 @@ from pathlib import Path
 import numpy as np
 from markupsafe import Markup
 
-from common.command_line import Arguments
 from common.files import write_text, written_whole
+from common.pages import render, to_gray
 from recipes import RECIPES
-from training.options import idle
+from training.options import CGANOptions, in_vain
 from training.run_folder import RunFolder, read_args, read_log
 
 TEMPLATE = Path(__file__).resolve().with_name("report.html")
 SETTLED = 0.1  # dB that an evaluation differs by without saying anything
 SHOWN = 512  # pixels of an image's side
-# What a cGAN has in common with the CIN-GAN whose pairs it takes, and its defaults: where the results appear, which
-# rows are pairs (on others it would take unpaired images for pairs), what is never turned, and VGG16's filters.
-SHARED_FLAGS = {
-    "dir": Path("."),
-    "data_dir": None,
-    "tasks": None,
-    "images_limit": -1,
-    "unpaired_limit": 0,
-    "eval_limit": None,
-    "seed": 42,
-    "no_rotate": [],
-    "rotate": [],
-    "vgg_weights": "imagenet",
-}
+# What a cGAN has in common with the CIN-GAN whose pairs it takes: where the results appear, which rows are pairs (on
+# others it would take unpaired images for pairs), what is never turned, and VGG16's filters.
+SHARED_FLAGS = "dir data_dir tasks images_limit unpaired_limit eval_limit seed no_rotate rotate vgg_weights".split()
 
 
 def save_latest(
@@ -60,6 +47,7 @@ def write_report(folder: str | Path) -> Path:
     record, rows, done = read_args(folder), read_log(folder), RunFolder(folder).iterations_done()
     scores, panels = read_latest(folder / "samples" / "latest.npz")
     page = render(
+        TEMPLATE,
         title=folder.resolve().name,
         summary=summary(record, rows, done),
         comparisons={task: compare(images) for task, images in panels.items()},
@@ -76,16 +64,6 @@ def write_report(folder: str | Path) -> Path:
     )
     write_text(folder / "report.html", page)
     return folder / "report.html"
-
-
-def render(template: Path = TEMPLATE, **fields: object) -> str:
-    """A page; every text in the fields is escaped unless it is Markup."""
-    import jinja2
-
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
-    environment.filters["embed"] = embed
-    environment.filters["gray_png"] = gray_png
-    return environment.from_string(template.read_text(encoding="utf-8")).render(fields)
 
 
 def read_latest(path: Path) -> tuple[dict[str, dict], dict[str, dict[str, np.ndarray]]]:
@@ -139,26 +117,7 @@ def compare(images: dict[str, np.ndarray]) -> list[tuple[str, np.ndarray]]:
         truth, names = images["real x"], ("generated x", "real x", "y")
         shown = [images[name] for name in names]
     ranges = [np.percentile(truth, [0.5, 99.5])] * 2 + [np.percentile(shown[2], [0.5, 99.5])]
-    return [(name, to_gray(i, *limits)) for name, i, limits in zip(names, shown, ranges, strict=True)]
-
-
-def to_gray(image: np.ndarray, low: float, high: float) -> np.ndarray:
-    """An (H, W) image as uint8, 0 at `low` and 255 at `high`."""
-    return np.round(255 * np.clip((image - low) / ((high - low) or 1.0), 0, 1)).astype(np.uint8)
-
-
-def gray_png(gray: np.ndarray) -> bytes:
-    """The middle of an (H, W) uint8 image as the bytes of a PNG."""
-    from PIL import Image
-
-    buffer = io.BytesIO()
-    Image.fromarray(middle(gray)).save(buffer, "PNG")
-    return buffer.getvalue()
-
-
-def embed(png: bytes) -> str:
-    """Bytes of a PNG as a data URL."""
-    return "data:image/png;base64," + base64.b64encode(png).decode()
+    return [(name, to_gray(middle(i), *limits)) for name, i, limits in zip(names, shown, ranges, strict=True)]
 
 
 def read_picture(path: Path) -> bytes | None:
@@ -259,12 +218,12 @@ def cgan_command(given: dict, generator: Path) -> str:
         given: the arguments of the CIN-GAN's training; those of SHARED_FLAGS may be missing.
         generator: its generator.h5.
     """
-    args = Arguments(recipe=given["recipe"], cin_augment=True, alpha=0.3, named=SHARED_FLAGS.keys())
-    in_vain = idle("train_cGAN", args)
-    words = [f"--recipe={given['recipe']}"]
-    for name, default in SHARED_FLAGS.items():
-        value = given.get(name, default)
-        if name not in in_vain and str(value) != str(default):
+    options = CGANOptions(recipe=given["recipe"], cin_augment=True)
+    defaults, idle = options.values(), in_vain(options.command, options)
+    words = [f"--recipe={options.recipe}"]
+    for name in SHARED_FLAGS:
+        value = given.get(name, defaults[name])
+        if name not in idle and str(value) != str(defaults[name]):
             value = ",".join(value) if isinstance(value, list) else str(value)
             words.append(f"--{name}={shlex.quote(value)}")
     path = shlex.quote(str(generator))

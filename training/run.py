@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import sys
 import zlib
@@ -11,7 +10,6 @@ from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 import data_utils
-from common.command_line import Arguments
 from common.devices import estimate_seconds, is_slow_on_cpu, start_tensorflow
 from common.errors import InputError
 from common.files import json_values, written_whole
@@ -20,10 +18,11 @@ from methods.baseline import Baseline
 from methods.batches import patch_shape
 from recipes.recipe import Recipe
 from restoring.generator_file import save_generator, save_keras
+from restoring.normalization import Normalization
 from training import cluster
 from training.direction import measure
-from training.options import tell_idle
-from training.pair_check import notice_of
+from training.options import DataOptions, RunOptions, TrainingOptions, in_vain, tell_idle
+from training.pair_check import notices_of
 from training.report import cgan_command, restore_command, write_report
 from training.run_folder import RunFolder
 
@@ -33,32 +32,28 @@ if TYPE_CHECKING:
 
     from methods.method import Method
     from training.evaluation import Evaluator
+    from training.start import Start
 
 # After a divergence the batches are drawn from another seed, a few times.
 REDRAW, MOST_ROLLBACKS = 1_000_003, 3
 
-# Arguments that change the mathematics of a run: a resumed run must agree in them.
-FIXED_BY_RESUME = (
-    "recipe method augment batch_size images_limit unpaired_limit eval_limit no_rotate precision vgg_weights seed "
-    "n_critic cin_augment alpha"
-).split()
 # Of the state in a checkpoint. Those without a version know a task's data by its first x alone, and CIN-GAN's generator
-# by its path.
-STATE_VERSION = 2
+# by its path. Those of version 2 began from random weights, and put all pairs of a task on x's scale by one gain.
+STATE_VERSION = 3
 
 
-def load_tasks(args: argparse.Namespace) -> list[Task]:
-    """The pair sets that the arguments name; notices are printed. Raises InputError."""
-    both = set(args.no_rotate) & set(args.rotate)
+def load_tasks(data: DataOptions, seed: int) -> list[Task]:
+    """The pair sets that the options name; notices are printed. Raises InputError."""
+    both = set(data.no_rotate) & set(data.rotate)
     if both:
         raise InputError(f"--no_rotate and --rotate both name {', '.join(sorted(both))}; leave it out of one")
     tasks, notices = data_utils.load_tasks(
-        args.data_dir, args.tasks, args.images_limit, args.eval_limit, args.unpaired_limit, args.seed
+        data.data_dir, data.tasks, data.images_limit, data.eval_limit, data.unpaired_limit, seed
     )
     for notice in notices:
         print(f"note: {notice}")
     for flag in ("no_rotate", "rotate"):
-        unknown = set(getattr(args, flag)) - {task.name for task in tasks}
+        unknown = set(getattr(data, flag)) - {task.name for task in tasks}
         if unknown:
             print(f"note: --{flag}={','.join(sorted(unknown))} names none of the tasks here")
     for task in tasks:
@@ -68,15 +63,15 @@ def load_tasks(args: argparse.Namespace) -> list[Task]:
 
 
 def choose_no_rotate(
-    args: Arguments, run: RunFolder, tasks: list[Task], unpaired: bool, turns: str = "undirected"
+    options: TrainingOptions, run: RunFolder, tasks: list[Task], unpaired: bool, turns: str = "undirected"
 ) -> list[str]:
     """As `find_no_rotate`; a resumed run of an earlier version, which went by its tasks' names, keeps its own list."""
-    if args.resume and is_of_earlier_version(run) and not {"no_rotate", "rotate"} & args.named:
+    if options.run.resume and version_of(run) == 1 and not {"no_rotate", "rotate"} & options.named:
         return run.read_state()["no_rotate"]
-    return find_no_rotate(args, tasks, unpaired, turns)
+    return find_no_rotate(options.data, tasks, unpaired, turns)
 
 
-def find_no_rotate(args: argparse.Namespace, tasks: list[Task], unpaired: bool, turns: str = "undirected") -> list[str]:
+def find_no_rotate(data: DataOptions, tasks: list[Task], unpaired: bool, turns: str = "undirected") -> list[str]:
     """Names of the tasks that are never turned by 90 degrees. Says what was measured.
 
     `--no_rotate` and `--rotate` overrule what is measured. Where too few pixels say nothing, flips alone are safe.
@@ -93,10 +88,9 @@ def find_no_rotate(args: argparse.Namespace, tasks: list[Task], unpaired: bool, 
         measured = measure(*((task.unpaired_x, task.unpaired_y) if unpaired else (task.train_x, task.train_y)))
         if turns == "all":
             if measured.found:
-                as_published = f"recipe {args.recipe} turns it by 90 degrees all the same, as published"
-                print(f"note: {task.name}: {measured}; {as_published}")
+                print(f"note: {task.name}: {measured}; this recipe turns it by 90 degrees all the same, as published")
             continue
-        named = [flag for flag in ("no_rotate", "rotate") if task.name in getattr(args, flag)]
+        named = [flag for flag in ("no_rotate", "rotate") if task.name in getattr(data, flag)]
         turned = named == ["rotate"] or (not named and measured.found is False)
         so = "flips and quarter turns" if turned else "flips, but no quarter turns"
         print(f"{task.name}: {measured}: {so}{f' (--{named[0]})' if named else ''}")
@@ -104,23 +98,36 @@ def find_no_rotate(args: argparse.Namespace, tasks: list[Task], unpaired: bool, 
     return never
 
 
-def tell_of_unlike_pairs(tasks: list[Task]) -> None:
-    """Print a note for each task whose training pairs hold an x and a y that seem to show different fields."""
-    for notice in filter(None, map(notice_of, tasks)):
-        print(f"note: {notice}")
+def look_at_images(tasks: list[Task], paired: bool = True) -> None:
+    """Print a note on each thing that seems wrong with the tasks' images; `paired` as for `notices_of`."""
+    for task in tasks:
+        for notice in notices_of(task, paired):
+            print(f"note: {notice}")
 
 
-def open_run(args: argparse.Namespace, name: str) -> RunFolder:
+def open_run(options: RunOptions, name: str) -> RunFolder:
     """The results folder, checked but not yet written to. Raises InputError where it holds an earlier run."""
-    run = RunFolder(args.dir / name, args.keep_checkpoints)
+    run = RunFolder(options.dir / name, options.keep_checkpoints)
     # Several workers would find each other's probe of the lock; the chief takes it later.
-    run.check(args.resume, args.overwrite, probe_lock=not cluster.is_asked_for())
+    run.check(options.resume, options.overwrite, probe_lock=not cluster.is_asked_for())
     return run
 
 
-def is_of_earlier_version(run: RunFolder) -> bool:
-    """Whether a run was begun before the state in a checkpoint had a version."""
-    return "version" not in (run.read_state() or {"version"})
+def version_of(run: RunFolder) -> int:
+    """Version of the state in a run's checkpoints: 1 where it has none, STATE_VERSION where there is no checkpoint."""
+    state = run.read_state()
+    return state.get("version", 1) if state else STATE_VERSION
+
+
+def fit_to_pairs(fit: Callable[..., Normalization], tasks: list[Task]) -> Normalization:
+    """The normalisation of the real pairs; prints a note for each task whose pairs differ in gain and offset."""
+    normalization = fit(tasks)
+    for name, (low, high) in getattr(normalization, "own_gains", {}).items():
+        print(
+            f"note: {name}: gain and offset differ from pair to pair (y has {1 / high:.2g} to {1 / low:.2g} times the "
+            "contrast of x): each pair is scaled by its own"
+        )
+    return normalization
 
 
 def choose_patch(tasks: list[Task], largest: int | None, recipe: Recipe | Baseline) -> tuple[int, int]:
@@ -132,7 +139,7 @@ def choose_patch(tasks: list[Task], largest: int | None, recipe: Recipe | Baseli
 
 
 def start_devices(
-    args: Arguments,
+    options: TrainingOptions,
     run: RunFolder,
     method: str,
     patch: tuple[int, int],
@@ -152,33 +159,30 @@ def start_devices(
         The tf.distribute strategy.
     """
     several = most_gpus is None and cluster.is_asked_for()
-    strategy, devices = start_tensorflow(args.num_gpu, most_gpus, cluster.make_strategy if several else None)
+    batch_size, precision = options.length.batch_size, options.devices.precision
+    strategy, devices = start_tensorflow(options.devices.num_gpu, most_gpus, cluster.make_strategy if several else None)
     if several:
         devices = cluster.describe(strategy, devices)
     replicas = strategy.num_replicas_in_sync
-    if args.batch_size % replicas:
-        raise InputError(f"--batch_size={args.batch_size} cannot be split over {replicas} devices; choose a multiple")
+    if batch_size % replicas:
+        raise InputError(f"--batch_size={batch_size} cannot be split over {replicas} devices; choose a multiple")
     import keras
     import tensorflow as tf
 
-    if args.deterministic:
+    if options.devices.deterministic:
         tf.config.experimental.enable_op_determinism()
-    keras.utils.set_random_seed(args.seed)
-    keras.config.set_dtype_policy("float32" if args.precision == "float32" else f"mixed_{args.precision}")
-    print(f"training on {devices}, {method}, batch {args.batch_size}")
+    keras.utils.set_random_seed(options.run.seed)
+    keras.config.set_dtype_policy("float32" if precision == "float32" else f"mixed_{precision}")
+    print(f"training on {devices}, {method}, batch {batch_size}")
     if "CPU" in devices:
-        tell_idle("a training on the CPU", args)
-        left = args.num_iters - (run.iterations_done() if args.resume else 0)
-        _warn_of_slow_cpu(args, left, patch, gflop_per_image)
+        tell_idle("a training on the CPU", options)
+        if is_slow_on_cpu(precision):
+            print(f"note: this CPU has no {precision} instructions; --precision=float32 is several times faster here")
+        left = options.length.num_iters - (run.iterations_done() if options.run.resume else 0)
+        hours = estimate_seconds(gflop_per_image, batch_size * left, patch[0] * patch[1]) / 3600
+        if hours > 0.25 and not (options.length.max_seconds and options.length.max_seconds < 900):
+            print(f"note: {left} iterations will take about {hours:.1f} hours on this CPU")
     return strategy
-
-
-def _warn_of_slow_cpu(args, left, patch, gflop_per_image):
-    if is_slow_on_cpu(args.precision):
-        print(f"note: this CPU has no {args.precision} instructions; --precision=float32 is several times faster here")
-    hours = estimate_seconds(gflop_per_image, args.batch_size * left, patch[0] * patch[1]) / 3600
-    if hours > 0.25 and not (args.max_seconds and args.max_seconds < 900):
-        print(f"note: {left} iterations will take about {hours:.1f} hours on this CPU")
 
 
 def load_features(weights: str) -> keras.Model:
@@ -190,19 +194,20 @@ def load_features(weights: str) -> keras.Model:
     return features
 
 
-def run_state(args: argparse.Namespace, tasks: list[Task], has_schedule: bool) -> dict:
+def run_state(options: TrainingOptions, no_rotate: list[str], tasks: list[Task], has_schedule: bool) -> dict:
     """Plain values that a resumed run must agree in, as a checkpoint holds them."""
-    state = {key: getattr(args, key) for key in (*FIXED_BY_RESUME, *["num_iters"] * has_schedule) if hasattr(args, key)}
+    state = {**options.fixed(), "no_rotate": no_rotate}
+    state |= {"num_iters": options.length.num_iters} if has_schedule else {}
     state |= {"version": STATE_VERSION, "tasks": [task.name for task in tasks], "data": fingerprint(tasks)}
-    if getattr(args, "cin_augment", False):
-        state["cin_generator_sha256"] = hashlib.sha256(args.cin_generator_path.read_bytes()).hexdigest()
+    if getattr(options, "cin_augment", False):
+        state["cin_generator_sha256"] = hashlib.sha256(options.cin_generator_path.read_bytes()).hexdigest()
     return json_values(state)
 
 
-def earlier_state(args: argparse.Namespace, tasks: list[Task], state: dict) -> dict:
+def earlier_state(options: TrainingOptions, tasks: list[Task], state: dict) -> dict:
     """`state` as it was before it had a version."""
     kept = {key: value for key, value in state.items() if key not in ("version", "cin_generator_sha256")}
-    path = {key: getattr(args, key) for key in ["cin_generator_path"] if hasattr(args, key)}
+    path = {key: getattr(options, key) for key in ["cin_generator_path"] if hasattr(options, key)}
     first = {task.name: [len(task.train_x), *task.shape, zlib.crc32(task.train_x[0].tobytes())] for task in tasks}
     return json_values({**kept, **path, "data": first})
 
@@ -222,34 +227,38 @@ class Training:
     Args:
         strategy: the strategy that `gan` was built under.
         has_schedule: a learning rate follows `--num_iters`, so that a resumed run may not change it.
+        start: the generator that it starts from, or None.
     """
 
     def __init__(
         self,
-        args: argparse.Namespace,
+        options: TrainingOptions,
         run: RunFolder,
         strategy: tf.distribute.Strategy,
         gan: Method,
         evaluator: Evaluator,
         has_schedule: bool,
+        start: Start | None = None,
     ):
-        self.args, self.folder, self.strategy, self.gan, self.evaluator = args, run, strategy, gan, evaluator
+        self.options, self.folder, self.strategy, self.gan, self.evaluator = options, run, strategy, gan, evaluator
         self.chief = cluster.is_chief(strategy)
         self.start, self.seconds, self.rollbacks = 0, 0.0, 0
-        self.state = run_state(args, evaluator.tasks, has_schedule)
+        no_rotate = evaluator.metadata.no_rotate
+        self.arguments = {**options.values(), "no_rotate": no_rotate}  # what was measured, whatever was given
+        self.state = run_state(options, no_rotate, evaluator.tasks, has_schedule)
+        self.state["init_from_sha256"] = start and start.sha256
 
-    def run(self, batches: Callable[[int], dict], given: list[str]) -> int:
+    def run(self, batches: Callable[[int], dict]) -> int:
         """Train, evaluate and save until the end; print where the generator is.
 
         Args:
             batches: callable from the iteration to the global batch.
-            given: names of the arguments that are not their defaults, for args.json.
 
         Returns:
             The script's exit code.
         """
         with self.folder.locked() if self.chief else nullcontext(), cluster.failures_told(self.strategy):
-            self._prepare(given)
+            self._prepare()
             done, code = self._train(batches)
             if self.chief:
                 write_report(self.folder.path)
@@ -266,34 +275,42 @@ class Training:
         purpose, command = "use it on your own images", restore_command(generator, metadata.needs_task)
         if metadata.makes_defects:
             purpose = "train a cGAN with its pairs (without real ones: add --alpha=1)"
-            command = cgan_command(vars(self.args), generator)
+            command = cgan_command(self.arguments, generator)
         print(f"how it went: {self.folder / 'report.html'}")
         print(f"{generator} is ready after {done} iterations; {purpose}:\n  {command}")
         sys.stdout.flush()
 
-    def _prepare(self, given):
+    def _prepare(self):
         """Make the folder, or load its last checkpoint. Workers other than the chief write nothing."""
+        options = self.options.run
         if self.chief:  # Looked at again, now that nobody else can write to it.
-            self.folder.check(self.args.resume, self.args.overwrite, probe_lock=False)
-        notice = self.folder.create(self.args.resume, self.args.overwrite) if self.chief else None
+            self.folder.check(options.resume, options.overwrite, probe_lock=False)
+        notice = self.folder.create(options.resume, options.overwrite) if self.chief else None
         if notice:
             print(f"note: {notice}")
-        if self.args.resume:
-            if is_of_earlier_version(self.folder):
+        if options.resume:
+            version = version_of(self.folder)
+            if version == 1:
                 print(
                     f"note: {self.folder.path} was begun by an earlier version; it goes on with the tasks that it "
                     "never turned, and only the first x of each task and the path of CIN-GAN's generator are compared"
                 )
-                self.state = earlier_state(self.args, self.evaluator.tasks, self.state)
+                self.state = earlier_state(self.options, self.evaluator.tasks, self.state)
+            elif version < STATE_VERSION:
+                self.state["version"] = version
             self._load()
-        elif self.args.on_divergence == "rollback" and self.chief:
+        elif options.on_divergence == "rollback" and self.chief:
             self.folder.save_checkpoint(0, self.gan.variables(), self.state)
         if self.chief:
-            self.folder.write_args(self.args, given, self.evaluator.metadata.script)
+            self.folder.write_args(self.arguments, self.options.not_default, self.evaluator.metadata.script)
 
     def _load(self):
+        # Of the flags in vain these two count all the same: the state holds the turns that were measured, and a
+        # checksum of the unpaired images.
+        free = in_vain(self.options.command, self.options).keys() - {"no_rotate", "unpaired_limit"}
+        state = {key: value for key, value in self.state.items() if key not in free}
         with self.strategy.scope():
-            self.start, self.seconds, self.rollbacks = self.folder.load_checkpoint(self.gan.variables(), self.state)
+            self.start, self.seconds, self.rollbacks = self.folder.load_checkpoint(self.gan.variables(), state)
 
     def _save(self, done, seconds):
         """Save the generator, the other networks and a checkpoint, each whole."""
@@ -311,13 +328,13 @@ class Training:
 
         evaluate = self.evaluator.bind(self.gan, self.folder) if self.chief else lambda *received: None
         while True:
-            batches.seed = self.args.seed + REDRAW * self.rollbacks
+            batches.seed = self.options.run.seed + REDRAW * self.rollbacks
             try:
                 evaluated = self.start if self.start == self.folder.evaluated() else None
-                loop = Loop(self.gan, batches, self.strategy, self.args, evaluate, self._save, evaluated)
+                loop = Loop(self.gan, batches, self.strategy, self.options.length, evaluate, self._save, evaluated)
                 return loop.run(self.start, self.seconds)
             except DivergenceError as failure:
-                if self.args.on_divergence == "stop" or self.rollbacks == MOST_ROLLBACKS:
+                if self.options.run.on_divergence == "stop" or self.rollbacks == MOST_ROLLBACKS:
                     raise DivergenceError(f"{failure}; {self._advice()}") from failure
                 self._roll_back(failure)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import csv
 import json
 import os
@@ -10,10 +9,11 @@ import platform
 import subprocess
 import time
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from filelock import FileLock, Timeout
@@ -121,7 +121,7 @@ class RunFolder:
             self.rows = read_log(self.path)
         return notice
 
-    def write_args(self, args: argparse.Namespace, given: list[str], script: str) -> None:
+    def write_args(self, arguments: dict[str, Any], not_default: Sequence[str], script: str) -> None:
         """Save what was trained, all arguments, the names of those that are not defaults, versions and the git commit.
 
         Args:
@@ -131,8 +131,8 @@ class RunFolder:
 
         record = {
             "script": script,
-            "arguments": json_values(vars(args)),
-            "not_default": given,
+            "arguments": json_values(arguments),
+            "not_default": not_default,
             "versions": {
                 "python": platform.python_version(),
                 "tensorflow": tf.__version__,
