@@ -11,6 +11,7 @@ from animations import make_animations
 from common.devices import CHATTER
 from common.errors import InputError
 from illustrations import make_illustrations
+from training import plots
 from training.evaluation import noise_level
 from training.plots import save_before_after, save_loss_curves, save_sample_grid
 from training.report import compare, save_latest
@@ -40,6 +41,17 @@ def test_loss_curves_and_strips_are_written(tmp_path):
     y = RNG.random((16, 20))
     save_before_after(tmp_path / "strip.png", [("A", [("input", y * 7), ("restored", y + 1)], y)])
     assert imread(tmp_path / "losses.png").std() > 0 and imread(tmp_path / "strip.png").std() > 0
+
+
+def test_each_loss_has_axes_of_its_own_and_the_scores_share_one(tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(plots, "_save", lambda figure, path: drawn.append(figure))
+    rows = [{"iteration": i, "seconds": i, "psnr": -20.0 - i, "ssim": 0.3 / i} for i in (1, 2, 3)]
+    save_loss_curves(tmp_path / "losses.png", [{**row, "affine_psnr_A": 20, "affine_psnr_B": 21} for row in rows])
+    first, second, scores = drawn[0].axes
+    assert [axes.get_ylabel() for axes in drawn[0].axes] == ["loss psnr", "loss ssim", "PSNR (affine), dB"]
+    assert first.get_ylim()[1] - first.get_ylim()[0] < 3 and second.get_ylim()[1] < 0.4, "progress is seen"
+    assert len(scores.lines) == 2
 
 
 @pytest.fixture

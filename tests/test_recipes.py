@@ -117,7 +117,7 @@ def test_rates_are_constant_or_reach_zero_after_the_planned_updates(name, cosine
 
 
 def test_cin_gan_of_recipe_tuned_and_the_training_on_simulated_pairs_anneal():
-    parts = {(name, part) for name in RECIPES for part in ("cgan", "cin_gan")}
+    parts = {(name, part) for name in ("any_defect", "paper", "tuned") for part in ("cgan", "cin_gan")}
     annealed = {(name, part) for name, part in parts if getattr(RECIPES[name], part).adam.cosine}
     assert annealed == {("tuned", "cin_gan"), ("any_defect", "cin_gan"), ("any_defect", "cgan")}
 

@@ -167,6 +167,7 @@ def test_paths_with_blanks_can_be_pasted(train, capsys):
     for command in (printed, Page(run / "report.html").lines[-1].partition(": ")[2]):
         args = restore.make_parser().parse_args(read_command(command))
         assert args.generator_path == run / "generator.h5" and args.output == Path("RESULT.tif")
+        assert args.average == 8
 
 
 @pytest.mark.parametrize("earlier", [False, True])
@@ -287,3 +288,15 @@ def test_the_slider_moves_and_nothing_is_asked_for_over_the_network(browser, tmp
     sent = [m["params"] for m in messages if m["method"] == "Network.requestWillBeSent"]
     asked = [p["request"]["url"] for p in sent if p["documentURL"] == report.as_uri()]
     assert [url for url in asked if not url.startswith("data:")] == [report.as_uri()]
+
+
+def narrow(browser):
+    """A telephone's window: Chromium's own are 500 pixels wide at least."""
+    metrics = {"width": 420, "height": 800, "deviceScaleFactor": 1, "mobile": True}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+
+
+def test_a_report_fits_a_narrow_window(browser, tmp_path):
+    narrow(browser)
+    browser.get(run_report.write_report(make_run(tmp_path / ("run_of_a_long_name_" * 4), (21, 24, 25))).as_uri())
+    assert browser.execute_script("return document.documentElement.scrollWidth") <= 420

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import ceil
 from pathlib import Path
 
 import numpy as np
@@ -72,16 +73,19 @@ def save_loss_curves(path: Path, rows: list[dict]) -> None:
     scores = [key for key in columns if key.startswith("affine_psnr_")]
     other = ("affine_", "paper_", "noise_ratio_", "gradient_")
     losses = [key for key in columns if not key.startswith(other) and key not in ("iteration", "seconds")]
-    figure = Figure(figsize=(9, 3.2), layout="constrained")
-    for axes, keys, label in zip(figure.subplots(1, 2), (losses, scores), ("loss", "PSNR (affine), dB"), strict=True):
+    # Axes of its own for each loss: on one, a loss of -28 and one of 0.25 would both be flat.
+    panels = [*([loss] for loss in losses), scores]
+    columns = min(len(panels), 3)
+    figure = Figure(figsize=(4.5 * columns, 3.2 * ceil(len(panels) / columns)), layout="constrained")
+    for position, keys in enumerate(panels, start=1):
+        axes = figure.add_subplot(ceil(len(panels) / columns), columns, position)
         for key in keys:
             values = [float(row.get(key) or "nan") for row in rows]
             axes.plot(iterations, values, marker=".", label=key.removeprefix("affine_psnr_"))
-        axes.set(xlabel="iteration", ylabel=label)
-        if keys:  # no loss is known of a run that was resumed at its end
+        axes.set(xlabel="iteration", ylabel="PSNR (affine), dB" if keys is scores else f"loss {keys[0]}")
+        if keys is scores:
             axes.legend(fontsize=7)
         axes.grid(alpha=0.3)
-    figure.axes[0].set_yscale("symlog", linthresh=0.01)
     _save(figure, path)
 
 

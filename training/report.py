@@ -208,7 +208,7 @@ def restore_command(generator: Path, needs_task: bool) -> str:
     """
     flag = " --task=NAME" if needs_task else ""
     path = shlex.quote(str(generator))
-    return f"python restore.py --generator_path={path} \\\n    --input=IMAGE.tif --output=RESULT.tif{flag}"
+    return f"python restore.py --generator_path={path} \\\n    --input=IMAGE.tif --output=RESULT.tif --average=8{flag}"
 
 
 def cgan_command(given: dict, generator: Path) -> str:
