@@ -21,6 +21,7 @@ NAMES = {
     "flux": "whether restoring keeps intensities",
     "trust_figures": "whether the uncertainty is calibrated, and whether the check finds planted inventions",
     "outliers": "what a hot pixel, a bead or a line does to the restored image around it",
+    "isotropic": "how well stacks become isotropic: simulated volumes of known truth",
     "foreign": "what the shipped generator does to images that it was not made for, and to images of nothing",
     "fields": "a picture of restored test fields: input, CARE, ours, ground truth",
     "pairs_curve": "a picture of PSNR against the number of pairs, from the records of quality",
