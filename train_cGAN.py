@@ -12,6 +12,8 @@ restore.py.
 
 from __future__ import annotations
 
+import math
+
 from common.command_line import Arguments, OneLineParser
 from common.errors import InputError, run_script
 from data_utils import Task, factors_of
@@ -83,9 +85,14 @@ def choose_learned(options: CGANOptions, part: CganPart, tasks: list[Task], run:
     """Share of the trained weights in the released ones, 0 to 1; the rest stay the start's. Printed."""
     if options.run.resume and launch.version_of(run) < 4:
         return 1.0
+
+    def count(images):
+        return sum(len(images(task)) * math.prod(task.shape) for task in tasks) / len(tasks) / PAIR_PIXELS
+
     alone = options.cin_augment and options.alpha == 1.0
-    pairs = 0.0 if alone else sum(len(t.train_x) * t.shape[0] * t.shape[1] for t in tasks) / len(tasks) / PAIR_PIXELS
-    learned = part.fine_tuning.learned(pairs, options.cin_augment)
+    pairs = 0.0 if alone else count(lambda task: task.train_x)
+    unpaired = count(lambda task: task.unpaired_y) if options.cin_augment else 0.0
+    learned = part.fine_tuning.learned(pairs, unpaired)
     print(f"the generator that is saved is the mean of the trained one ({100 * learned:.0f} %) and the start")
     return learned
 

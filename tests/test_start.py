@@ -107,10 +107,11 @@ def test_a_share_of_nothing_changes_no_batch(pair_folder):
 
 
 @pytest.mark.parametrize(
-    "pairs, generated, share", [(1, False, 1 / 4), (3, False, 1 / 2), (10, False, 10 / 13), (0, True, 1 / 2)]
+    "pairs, unpaired, share", [(1, 0, 1 / 4), (3, 0, 1 / 2), (10, 0, 10 / 13), (0, 10, 1 / 2), (3, 30, 12 / 15)]
 )
-def test_the_share_of_the_trained_weights_grows_with_the_pairs(pairs, generated, share):
-    assert replace(TUNED.fine_tuning, start_counts=3).learned(pairs, generated) == pytest.approx(share)
+def test_the_share_of_the_trained_weights_grows_with_the_images(pairs, unpaired, share):
+    counts = replace(TUNED.fine_tuning, start_counts=3, unpaired_counts=0.3)
+    assert counts.learned(pairs, unpaired) == pytest.approx(share)
 
 
 def test_a_training_says_the_share_by_the_pixels_of_its_pairs(pair_folder, train, capsys):
