@@ -6,6 +6,7 @@ group of flags that it needs. No TensorFlow here.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -47,7 +48,14 @@ class LengthOptions:
     num_iters: int = flag(3000, "iterations: generator updates (default: 3000)", integer(1))
     max_seconds: float | None = flag(None, "stop cleanly after this many seconds, if that comes first", seconds)
     save_every: int = flag(500, "iterations between checkpoints (default: 500)", integer(1))
-    eval_every: int = flag(500, "iterations between evaluations (default: 500)", integer(1))
+    eval_every: int | None = flag(
+        None, "iterations between evaluations (default: a fiftieth of --num_iters)", integer(1)
+    )
+
+    @property
+    def evaluation_interval(self) -> int:
+        """Iterations between evaluations: by default the curves get a point every 2 % of a training."""
+        return self.eval_every or math.ceil(self.num_iters / 50)
 
 
 @dataclass(frozen=True)
