@@ -22,6 +22,11 @@ def content_loss(features_a: tf.Tensor, features_b: tf.Tensor) -> tf.Tensor:
     return tf.reduce_mean(tf.square(features_a - features_b))
 
 
+def absolute_content_loss(features_a: tf.Tensor, features_b: tf.Tensor) -> tf.Tensor:
+    """Mean absolute difference of VGG16 block3_conv3 features, a scalar (released code, network_blocks.py:416-424)."""
+    return tf.reduce_mean(tf.abs(features_a - features_b))
+
+
 def gram_matrix(features: tf.Tensor) -> tf.Tensor:
     """Channel correlations of (batch, h, w, channels) features, divided by channels * h * w: (batch, c, c)."""
     height, width, channels = tf.unstack(tf.shape(features)[1:])

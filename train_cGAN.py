@@ -12,6 +12,8 @@ restore.py.
 
 from __future__ import annotations
 
+import math
+
 from common.command_line import Arguments, OneLineParser
 from common.errors import InputError, run_script
 from data_utils import Task, factors_of
@@ -24,6 +26,8 @@ from training import run as launch
 from training.options import CGANOptions, tell_idle
 from training.run_folder import RunFolder
 from training.start import NONE, Start, find_start
+
+PAIR_PIXELS = 128 * 128  # of the pairs that `FineTuning` counts in
 
 
 def make_parser() -> OneLineParser:
@@ -55,7 +59,7 @@ def main(args: Arguments, recipe: Recipe | None = None) -> int:
         features = launch.load_features(options.run.vgg_weights) if part.needs_vgg else None
         gan = part.build(options.run.seed, options.length.num_iters, features)
         if start:
-            start.load_into(gan)
+            start.load_into(gan, choose_learned(options, part, tasks, run))
     metadata = Metadata(
         "cGAN", options.recipe, names, batches.normalization, no_rotate, recipe.size_multiple, factors=factors_of(tasks)
     )
@@ -75,6 +79,22 @@ def choose_start(options: CGANOptions, part: CganPart, run: RunFolder) -> tuple[
     share = f"; {100 * start.rehearsal:.0f} % of every batch are simulated pairs" if start.rehearsal else ""
     print(f"starting from {start.path}{share}")
     return part.started(), start
+
+
+def choose_learned(options: CGANOptions, part: CganPart, tasks: list[Task], run: RunFolder) -> float:
+    """Share of the trained weights in the released ones, 0 to 1; the rest stay the start's. Printed."""
+    if options.run.resume and launch.version_of(run) < 4:
+        return 1.0
+
+    def count(images):
+        return sum(len(images(task)) * math.prod(task.shape) for task in tasks) / len(tasks) / PAIR_PIXELS
+
+    alone = options.cin_augment and options.alpha == 1.0
+    pairs = 0.0 if alone else count(lambda task: task.train_x)
+    unpaired = count(lambda task: task.unpaired_y) if options.cin_augment else 0.0
+    learned = part.fine_tuning.learned(pairs, unpaired)
+    print(f"the generator that is saved is the mean of the trained one ({100 * learned:.0f} %) and the start")
+    return learned
 
 
 def make_batches(

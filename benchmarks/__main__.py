@@ -14,16 +14,18 @@ from common.errors import InputError, run_script
 NAMES = {
     "quality": "how well recipe tuned restores: seeds, pairs, unpaired images, ablation, length, precision, noise",
     "ablation": "a training with one ingredient removed, or with an adversarial term",
-    "paper_recipe": "what keeps recipe paper from restoring well after a short training",
+    "paper_recipe": "what each part of recipe paper is worth, with a quarter of its filters",
     "parametric_generator": "a defect model with a handful of numbers, the control that CIN-GAN has to beat",
     "defect_distance": "how far the defects that CIN-GAN makes are from real ones",
     "sharpness": "scores and sharpness of generators on images set aside",
     "flux": "whether restoring keeps intensities",
     "trust_figures": "whether the uncertainty is calibrated, and whether the check finds planted inventions",
     "outliers": "what a hot pixel, a bead or a line does to the restored image around it",
+    "isotropic": "how well stacks become isotropic: simulated volumes of known truth",
     "foreign": "what the shipped generator does to images that it was not made for, and to images of nothing",
     "fields": "a picture of restored test fields: input, CARE, ours, ground truth",
     "pairs_curve": "a picture of PSNR against the number of pairs, from the records of quality",
+    "training_curve": "a picture of how a training went, from its log.csv",
     "speed": "seconds and memory of training, restoring, loading, and of several processes",
 }
 

@@ -117,6 +117,11 @@ def positive(text: str, of: str = "") -> float:
     return value
 
 
+def not_negative(text: str) -> float:
+    """A number that is 0 or more."""
+    return 0.0 if text in ("0", "0.0") else positive(text, " or 0")
+
+
 def seconds(text: str) -> float:
     """A positive number of seconds."""
     return positive(text, " of seconds")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import keras
+    import numpy as np
     import tensorflow as tf
 
     from recipes.recipe import Adam, Term
@@ -48,7 +49,19 @@ class Method:
         self.generator, self.released = networks["generator"], released
         released.set_weights(self.generator.get_weights())
         self.average_decay, self.seed, self.features, self.terms = average_decay, seed, features, terms
+        self.start, self.learned = None, 1.0
         self.replicas = tf.distribute.get_strategy().num_replicas_in_sync
+
+    def start_from(self, weights: Sequence[np.ndarray], learned: float) -> None:
+        """Train on from a generator's weights.
+
+        Args:
+            weights: of a network like the generator, as `keras.Model.get_weights` gives them.
+            learned: share of the trained weights in the released ones, 0 to 1; the rest are these.
+        """
+        self.generator.set_weights(weights)
+        self.released.set_weights(weights)
+        self.start, self.learned = weights, learned
 
     def train_step(self, batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         """One iteration on this replica's part of a batch; gives {name: scalar} of its losses and gradient norms."""
@@ -78,8 +91,11 @@ class Method:
         if self.average_decay:
             step = tf.cast(iteration, tf.float32)
             decay = tf.minimum(self.average_decay, (1.0 + step) / (10.0 + step))
-        for average, weight in zip(self.released.weights, self.generator.weights, strict=True):
-            average.assign(decay * average + (1.0 - decay) * tf.cast(weight, tf.float32))
+        for index, average in enumerate(self.released.weights):
+            weight = tf.cast(self.generator.weights[index], tf.float32)
+            if self.learned < 1.0:
+                weight = self.start[index] + self.learned * (weight - self.start[index])
+            average.assign(decay * average + (1.0 - decay) * weight)
 
     def update(self, name: str, gradients: Sequence[tf.Tensor]) -> None:
         """Apply gradients, already divided by the number of replicas, to one network."""

@@ -135,10 +135,25 @@ class FineTuning:
     Args:
         rate: Adam's step size, in place of the recipe's.
         rehearsal: share of simulated pairs in every batch.
+        start_counts: pairs a task that the start counts as where its weights and the trained ones are averaged
+            (arXiv 2109.01903; the share, by the number of pairs, is ours).
+        unpaired_counts: pairs that an image counts as of which CIN-GAN makes one.
     """
 
     rate: float
     rehearsal: float
+    start_counts: float
+    unpaired_counts: float
+
+    def learned(self, pairs: float, unpaired: float) -> float:
+        """Share of the trained weights in the released ones, 0 to 1.
+
+        Args:
+            pairs: real ones of 128 x 128 pixels a task.
+            unpaired: images of 128 x 128 pixels a task of which CIN-GAN makes pairs.
+        """
+        pairs += self.unpaired_counts * unpaired
+        return pairs / (pairs + self.start_counts)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -69,7 +69,7 @@ class IsotropicRestorer(Restorer):
         apart = np.empty_like(result) if how.disagreement else [None] * len(stacks)
         runs = sum(side * self.count_tiles((rows, other)) for side, other in (result.shape[2:], result.shape[:1:-1]))
         with self._bar(source, len(stacks) * runs) as self.bar:
-            self.began, self.left = None, len(stacks) * sum(stacks.shape[2:])
+            self.done, self.sections = 0, len(stacks) * sum(stacks.shape[2:])
             for number, channel in enumerate(channels_of(source, but="Z")):
                 self._restore_stack(stacks[number], scales[channel], voxels.factor, result[number], apart[number])
         pairs = [
@@ -105,13 +105,12 @@ class IsotropicRestorer(Restorer):
         return restored
 
     def _estimate(self):
-        """Say how long it takes, if it takes long, once the second section is restored: the first one compiles."""
-        self.left -= 1
-        if self.began is None:
+        """Say how long it takes, if it takes long, by the fifth to the eighth section: the first ones compile."""
+        self.done += 1
+        if self.done == 4:
             self.began = time.monotonic()
-        elif self.began:
-            seconds = self.left * (time.monotonic() - self.began)
-            self.began = 0
+        if self.done == 8:
+            seconds = (self.sections - 8) * (time.monotonic() - self.began) / 4
             if seconds > LONG:
                 print(f"note: this takes about {seconds / 60:.0f} minutes")
 

@@ -1,6 +1,6 @@
 """`python -m benchmarks ablation` removes what it says, and nothing else."""
 
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import keras
 import pytest
@@ -47,16 +47,40 @@ def test_one_ingredient_is_removed_and_no_other(ingredient):
     assert shape_of(generator()) == NETWORKS.get(ingredient, ({"leaky_relu"}, 2, 24))
 
 
-@pytest.mark.parametrize("ingredient", ablation.PAPER)
-def test_recipe_paper_changes_its_generator_alone(ingredient):
-    changed = changes(ablation.paper_without(ingredient), PAPER)
-    assert list(changed) == ["generator"]
-    layers = changed["generator"]().layers
-    count = {kind: sum(isinstance(layer, kind) for layer in layers) for kind in (keras.layers.GroupNormalization,)}
-    dropped = sum(layer.rate > 0 for layer in layers if isinstance(layer, keras.layers.Dropout))
-    assert (count[keras.layers.GroupNormalization] > 0) == (ingredient != "instance normalization")
-    assert (dropped > 0) == (ingredient != "dropout")
+def signature(network):
+    return [(type(layer).__name__, getattr(layer, "filters", None)) for layer in network.layers]
+
+
+def test_nothing_left_out_is_the_published_recipe():
+    part = ablation.paper_with().cgan
+    for made in ("generator", "discriminator"):
+        assert signature(getattr(part, made)()) == signature(getattr(PAPER.cgan, made)())
+    assert replace(part, generator=None, discriminator=None) == replace(PAPER.cgan, generator=None, discriminator=None)
+
+
+@pytest.mark.parametrize("ingredient", ablation.PAPER_NETWORK)
+def test_recipe_papers_generator_loses_one_ingredient(ingredient):
+    layers = ablation.paper_with(ingredient, 16).cgan.generator().layers
+    normalized = any(isinstance(layer, keras.layers.GroupNormalization) for layer in layers)
+    dropped = any(layer.rate > 0 for layer in layers if isinstance(layer, keras.layers.Dropout))
+    assert normalized == (ingredient != "instance normalization")
+    assert dropped == (ingredient != "dropout")
     assert isinstance(layers[-1], keras.layers.Add) == (ingredient == "halved output")
+
+
+@pytest.mark.parametrize("ingredient", ablation.PAPER_PART)
+def test_recipe_papers_part_changes_in_one_field(ingredient):
+    part, whole = ablation.paper_with(ingredient).cgan, ablation.paper_with().cgan
+    changed = [field.name for field in fields(part) if getattr(part, field.name) != getattr(whole, field.name)]
+    assert set(changed) - {"generator", "discriminator"} == set(ablation.PAPER_PART[ingredient])
+
+
+def test_fewer_filters_are_fewer_everywhere():
+    part = ablation.paper_with(filters=16).cgan
+    whole = [w for made in ("generator", "discriminator") for w in signature(getattr(PAPER.cgan, made)())]
+    small = [w for made in ("generator", "discriminator") for w in signature(getattr(part, made)())]
+    # The last convolutions give one channel whatever the width.
+    assert small == [(kind, n if n in (None, 1) else n // 4) for kind, n in whole] and part.patch == 64
 
 
 def test_the_adversarial_term_comes_with_its_discriminator():

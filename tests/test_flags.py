@@ -40,6 +40,7 @@ ALWAYS = {
     "export": "generator_path format output",
     "reproduce_tables": "setting runs seed images_limit eval_limit data_dir tasks dir",
     "demo": "dir",
+    "isotropic": f"input output spacing minutes psf average {PART}",
     "run_report": "",
     "view": f"input {PART}",
     "data/simulate": "output kind n n_test size photons seed",

@@ -141,3 +141,12 @@ def test_planes_beyond_what_the_shipped_generator_knows_are_noted(tmp_path, caps
     words = [f"--input={tmp_path}/x.tif", f"--output={tmp_path}/r.tif", "--isotropic"]
     assert restore.main(restore.make_parser().parse_args(words)) == 0
     assert "planes lie 12 pixels apart, and the shipped generator was trained with 8 at most" in capsys.readouterr().out
+
+
+def test_a_long_restoration_is_announced(tmp_path, monkeypatch, capsys):
+    from restoring import isotropic
+
+    monkeypatch.setattr(isotropic, "LONG", 0)
+    write_imagej(tmp_path / "x.tif", blurred_stack(blobs(17, 32)))
+    run(tmp_path, identity_generator(), "x.tif")
+    assert "note: this takes about 0 minutes" in capsys.readouterr().out

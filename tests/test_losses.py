@@ -82,6 +82,7 @@ def test_wasserstein_losses():
 def test_pixel_and_content_loss_by_hand():
     a, b = random(2, 16, 16, 1), random(2, 16, 16, 1)
     assert float(losses.pixel_loss(a, b)) == pytest.approx(np.abs(a - b).mean(), rel=1e-5)
+    assert float(losses.absolute_content_loss(a, b)) == pytest.approx(abs((a - b).numpy()).mean(), rel=1e-5)
     assert float(losses.content_loss(a, b)) == pytest.approx(((a - b).numpy() ** 2).mean(), rel=1e-5)
 
 

@@ -42,6 +42,16 @@ def test_released_copy_is_the_running_average():
     )
 
 
+def test_the_released_copy_of_a_fine_tuning_stays_between_its_start_and_what_was_trained():
+    gan = small_cgan(average_decay=None)
+    start = [RNG.standard_normal(weight.shape).astype(np.float32) for weight in gan.generator.weights]
+    gan.start_from(start, learned=0.25)
+    assert all(np.array_equal(s, w) for s, w in zip(start, gan.generator.get_weights(), strict=True))
+    gan.generator.set_weights([weight + 1 for weight in start])
+    gan.after_step(tf.constant(5))
+    assert all(np.allclose(s + 0.25, r, atol=1e-6) for s, r in zip(start, gan.released.get_weights(), strict=True))
+
+
 def test_released_copy_without_averaging_is_the_generator():
     gan = small_cgan(average_decay=None)
     weights, _ = run(gan, pair_batch, 0, 2)

@@ -1,5 +1,6 @@
 """Fine-tuning starts from a generator's weights, and every batch of it holds simulated pairs."""
 
+import json
 from dataclasses import replace
 
 import keras
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 
 import models
+import train_cGAN
 from common.errors import InputError
 from data_utils import load_tasks
 from methods.batches import PairBatches, Sampling
@@ -14,6 +16,7 @@ from methods.rehearsal import SIMULATED, simulated_pairs
 from recipes import RECIPES
 from restoring.generator_file import SHIPPED, Metadata, save_generator
 from restoring.normalization import FixedNormalization, PercentileNormalization, one_scale
+from training.run_folder import RunFolder
 from training.start import find_start
 
 TUNED = RECIPES["tuned"].cgan
@@ -101,6 +104,36 @@ def test_a_share_of_nothing_changes_no_batch(pair_folder):
         PairBatches(tasks, one_scale(tasks), sampling, rehearsed=None),
     )
     assert all(np.array_equal(a, b) for a, b in zip(plain(1).values(), none(1).values(), strict=True))
+
+
+@pytest.mark.parametrize(
+    "pairs, unpaired, share", [(1, 0, 1 / 4), (3, 0, 1 / 2), (10, 0, 10 / 13), (0, 10, 1 / 2), (3, 30, 12 / 15)]
+)
+def test_the_share_of_the_trained_weights_grows_with_the_images(pairs, unpaired, share):
+    counts = replace(TUNED.fine_tuning, start_counts=3, unpaired_counts=0.3)
+    assert counts.learned(pairs, unpaired) == pytest.approx(share)
+
+
+def test_a_training_says_the_share_by_the_pixels_of_its_pairs(pair_folder, train, capsys):
+    """8 pairs of 32 x 32 pixels are half of one of 128 x 128."""
+    train(train_cGAN, "--recipe=tuned", "--images_limit=8")
+    said = capsys.readouterr().out
+    assert "Speckle: 8 training pairs" in said
+    assert "is the mean of the trained one (14 %) and the start" in said
+
+
+def test_a_run_of_version_3_goes_on_with_the_trained_weights_alone(train, capsys):
+    run = train(train_cGAN, "--recipe=tuned")
+    checkpoint = run / "checkpoints" / "000002.npz"
+    with np.load(checkpoint) as stored:
+        arrays = dict(stored)
+    state = json.loads(str(arrays["state"]))
+    np.savez(checkpoint, **{**arrays, "state": json.dumps({**state, "version": 3})})
+    capsys.readouterr()
+    for _ in range(2):  # the second time from a checkpoint that the first has written
+        train(train_cGAN, "--recipe=tuned", "--resume", "--num_iters=3")
+        assert "is the mean of" not in capsys.readouterr().out
+        assert RunFolder(run).read_state()["version"] == 3
 
 
 def test_fine_tuning_has_its_own_rate():

@@ -37,8 +37,8 @@ class Start:
         """What fills the end of every batch, for `PairBatches`."""
         return SIMULATED, self.rehearsal, simulated_pairs(seed)
 
-    def load_into(self, gan: Method) -> None:
-        """Give the weights to a method's generator and to its released copy.
+    def load_into(self, gan: Method, learned: float = 1.0) -> None:
+        """Let a method train on from the weights; `learned` is the share of the trained ones in the released ones.
 
         Raises:
             InputError: the file holds another network.
@@ -49,8 +49,7 @@ class Start:
                 f"--init_from={self.path}: its network is not the one that is trained here; choose a generator.h5 of "
                 f"this version and recipe, or --init_from={NONE}"
             )
-        gan.generator.set_weights(start.get_weights())
-        gan.released.set_weights(start.get_weights())
+        gan.start_from(start.get_weights(), learned)
 
 
 def find_start(init_from: str | None, recipe: str, part: CganPart) -> Start | None:

@@ -1,0 +1,31 @@
+"""`python -m benchmarks isotropic`: volumes alike along all axes, stacks blurred along z alone, scores in order."""
+
+import numpy as np
+import pytest
+
+from benchmarks import isotropic
+from restoring.stacks import anisotropy, plane_positions, rows_at
+
+
+@pytest.fixture(scope="module", params=list(isotropic.VOLUMES))
+def simulated(request):
+    return isotropic.simulate(request.param, 46, 48)
+
+
+def test_a_volume_is_alike_along_all_axes_and_its_stack_is_every_fifth_plane(simulated):
+    truth, stack = simulated
+    assert truth.shape == (46, 48, 48) and stack.shape == (10, 48, 48)
+    assert 0.5 < anisotropy(truth, 1.0) < 2
+    assert abs(stack.mean() / truth.mean() - 1) < 0.05
+    fine = [np.mean(np.diff(truth, axis=axis) ** 2) for axis in (0, 1, 2)]
+    assert max(fine) < 2 * min(fine)
+
+
+def test_less_blur_scores_higher_and_richardson_lucy_gains(simulated):
+    truth, stack = simulated
+    linear = rows_at(stack, plane_positions(len(stack), isotropic.STEP))
+    assert len(linear) == 46
+    best = isotropic.score((linear + truth) / 2, truth)
+    before = isotropic.score(linear, truth)
+    assert best[0] > before[0] + 3 and best[1] > before[1]
+    assert isotropic.deconvolve(linear, truth)[0] > before[0] - 1
