@@ -24,7 +24,7 @@ from common.command_line import OneLineParser
 from common.errors import InputError, run_script
 from data_utils import SAMPLE_DIR, SCRIPT_DIR, find_task_names
 
-COMMON = ["--recipe=tuned", "--images_limit=10", f"--data_dir={SAMPLE_DIR}"]
+COMMON = ["--recipe=tuned", "--images_limit=10", f"--data_dir={SAMPLE_DIR}", "--eval_every=100"]
 CIN = "CIN-GAN_results"
 # Few enough for two slow cores to finish, so that the same numbers come out everywhere.
 TRAININGS = [

@@ -134,6 +134,7 @@ def train(args: argparse.Namespace, folder: Path, stacks: np.ndarray, factor: fl
     restoring = estimate(rows, height, width, args.average)
     print(f"\ntraining takes {args.minutes:g} minutes, then restoring about {restoring}")
     shared = ["--recipe=tuned", f"--data_dir={data}", f"--dir={folder}", f"--no_rotate={TASK}", "--save_every=50"]
+    shared.append("--eval_every=500")  # The minutes are for the training.
     long = [*shared, "--num_iters=100000"]
     if args.psf:
         return run_training("train_cGAN.py", long, folder / "Microscopy_cGAN_results", seconds)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 from collections.abc import Callable
 from typing import NoReturn
+
+import common
 
 
 class InputError(ValueError):
@@ -18,6 +21,8 @@ def run_script(main: Callable[[argparse.Namespace], int], args: argparse.Namespa
     Ctrl-C where nothing else handles it ends with one line too, and 130.
     """
     try:
+        if signal.getsignal(signal.SIGINT) is common._end:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
         code = main(args)
     except (InputError, OSError, MemoryError) as failure:
         message = " ".join((str(failure) or type(failure).__name__).split())

@@ -44,9 +44,31 @@ def load_on_cpu(path: Path) -> tuple[keras.Model, Metadata]:
     return load_generator(path)
 
 
+def of_any_size(model: keras.Model, metadata: Metadata) -> keras.Model:
+    """A network that reflects images at their bottom and right edges up to the sides it can take, and cuts its output.
+
+    For export alone: its Lambda layers would not be loaded from a generator.h5.
+    """
+    import keras
+    from keras import ops
+
+    def reflected(x):
+        for axis in (1, 2):
+            size, multiple = ops.shape(x)[axis], metadata.size_multiple
+            # Rounded up so, because the remainder of a negative number is another one in ONNX.
+            places = ops.arange((size + multiple - 1) // multiple * multiple)
+            x = ops.take(x, ops.where(places < size, places, ops.maximum(2 * size - 1 - places, 0)), axis=axis)
+        return x
+
+    image, shape = keras.Input((None, None, 1)), (None, None, 1)
+    output = model(keras.layers.Lambda(reflected, output_shape=shape)(image))
+    cut = keras.layers.Lambda(lambda both: both[0][:, : ops.shape(both[1])[1], : ops.shape(both[1])[2]], shape)
+    return keras.Model(image, cut([output, image]))
+
+
 def export_saved_model(generator: Path, folder: Path) -> None:
     """Write a TensorFlow SavedModel; renamed into place when it is whole."""
-    model, _ = load_on_cpu(generator)
+    model = of_any_size(*load_on_cpu(generator))
     model(np.zeros((1, 64, 64, 1), np.float32))
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as beside:
@@ -56,7 +78,7 @@ def export_saved_model(generator: Path, folder: Path) -> None:
 
 def export_onnx(generator: Path, path: Path) -> None:
     """Write ONNX, whole or not at all. Raises InputError where tf2onnx is missing."""
-    model, _ = load_on_cpu(generator)
+    model = of_any_size(*load_on_cpu(generator))
     with written_whole(path) as beside:
         write_onnx(model, beside)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from itertools import product
 from pathlib import Path
@@ -39,12 +40,11 @@ def find_volume(path: Path, part: Part) -> Path:
     """
     attributes = _attributes(path)
     if "plate" in attributes:
-        wells = [path / well["path"] for well in attributes["plate"]["wells"]]
-        raise InputError(
-            f"{path}: a plate of {len(wells)} wells; restore them image by image, as in --input={wells[0] / '0'}"
-        )
+        wells = attributes["plate"]["wells"]
+        image = shlex.quote(str(path / wells[0]["path"] / "0"))
+        raise InputError(f"{path}: a plate of {len(wells)} wells; restore them image by image, as in --input={image}")
     if "well" in attributes:
-        images = [str(path / image["path"]) for image in attributes["well"]["images"]]
+        images = [shlex.quote(str(path / image["path"])) for image in attributes["well"]["images"]]
         raise InputError(f"{path}: a well; choose one of its {len(images)} images: --input={', '.join(images)}")
     if "bioformats2raw.layout" not in attributes:
         part.choose_scene(path, 1)

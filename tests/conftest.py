@@ -50,6 +50,7 @@ def train(tmp_path, pair_folder):
 
     def run(script, *flags, folder="run"):
         common = [f"--data_dir={pair_folder}", f"--dir={tmp_path / folder}", "--num_gpu=0", "--batch_size=2"]
+        common.append("--eval_every=500")  # at the end alone, which is fast
         args = script.make_parser().parse_args([*common, "--num_iters=2", "--vgg_weights=random", *flags])
         assert script.main(args) == 0
         return next(path for path in (tmp_path / folder).iterdir() if path.name.endswith(("results", "augm")))

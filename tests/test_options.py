@@ -38,3 +38,10 @@ def test_options_are_never_changed():
         CGANOptions().alpha = 1.0
     with pytest.raises(FrozenInstanceError):
         LengthOptions().num_iters = 1
+
+
+@pytest.mark.parametrize(
+    ("iterations", "given", "interval"), [(3000, None, 60), (10**6, None, 500), (10, None, 1), (51, None, 2), (9, 4, 4)]
+)
+def test_a_training_is_evaluated_every_fiftieth_of_it_unless_asked_otherwise(iterations, given, interval):
+    assert LengthOptions(num_iters=iterations, eval_every=given).evaluation_interval == interval

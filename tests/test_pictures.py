@@ -132,3 +132,11 @@ def test_illustrations_are_small_and_say_what_the_code_does(tmp_path):
 )
 def test_only_known_chatter_is_held_back(line, chatter):
     assert bool(CHATTER.match(line)) == chatter
+
+
+def test_the_spectrum_of_white_noise_is_its_variance_and_that_of_a_wave_a_peak():
+    frequency, power = plots.radial_spectrum(RNG.normal(7, 3, (256, 200)))
+    assert frequency[0] == pytest.approx(1 / 200) and frequency[-1] <= 0.5 and len(power) == len(frequency) == 99
+    assert power.mean() == pytest.approx(9, rel=0.05) and power[5:].max() < 3 * power[5:].min()
+    frequency, power = plots.radial_spectrum(np.sin(2 * np.pi * np.arange(128) / 8) * np.ones((128, 1)))
+    assert frequency[np.argmax(power)] == pytest.approx(1 / 8)

@@ -300,3 +300,21 @@ def test_a_report_fits_a_narrow_window(browser, tmp_path):
     narrow(browser)
     browser.get(run_report.write_report(make_run(tmp_path / ("run_of_a_long_name_" * 4), (21, 24, 25))).as_uri())
     assert browser.execute_script("return document.documentElement.scrollWidth") <= 420
+
+
+def test_cin_gans_report_explains_its_scores_and_shows_spectra(tmp_path):
+    folder = make_run(tmp_path / "CIN-GAN", [5], 100, script="CIN-GAN", noise_ratio=0.9)
+    page = Page(run_report.write_report(folder))
+    assert (
+        "the x that was generated from it" in page.text and "1 is right, below 1 the images are too clean" in page.text
+    )
+    shown = [url for url in page.loaded if Image.open(io.BytesIO(decoded(url))).size[0] > 64]
+    assert len(shown) == 1 and "power spectra of generated x, real x and y" in page.html
+    page = Page(run_report.write_report(make_run(tmp_path / "cGAN", [21], 100)))
+    assert "Spectra" not in page.text and "generated" not in page.text.replace("generated defects in the range", "")
+
+
+def test_what_a_training_gained_is_seen_over_a_sixth_of_it(tmp_path):
+    """Fifty evaluations: each is 0.05 dB better than the one before."""
+    page = Page(run_report.write_report(make_run(tmp_path / "run", 21 + 0.05 * np.arange(50), 5000)))
+    assert "still getting better" in " ".join(page.lines)

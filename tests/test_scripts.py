@@ -277,7 +277,7 @@ def test_what_stands_in_the_log_is_saved(train, monkeypatch):
 def test_args_json_marks_what_was_given(train):
     run = train(train_cGAN, "--recipe=tuned", "--seed=7")
     given = json.loads((run / "args.json").read_text())["not_default"]
-    assert given == ["batch_size", "data_dir", "dir", "num_gpu", "num_iters", "recipe", "seed", "vgg_weights"]
+    assert given == "batch_size data_dir dir eval_every num_gpu num_iters recipe seed vgg_weights".split()
 
 
 def test_data_cut_short_while_it_trains_is_one_line(train, pair_folder, monkeypatch):

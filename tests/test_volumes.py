@@ -303,6 +303,10 @@ def test_plates_and_wells_name_the_images_to_restore(tmp_path, generator, small_
         run(generator, tmp_path / "plate.zarr", tmp_path / "out.zarr")
     with pytest.raises(InputError, match=r"a well; choose one of its 2 images: --input=.*/A/1/0, .*/A/1/1$"):
         run(generator, tmp_path / "plate.zarr/A/1", tmp_path / "out.zarr")
+    (tmp_path / "my plates").mkdir()
+    (tmp_path / "my plates/plate.zarr").symlink_to(tmp_path / "plate.zarr")
+    with pytest.raises(InputError, match=r"--input='[^']*my plates/plate\.zarr/A/1/0'$"):
+        run(generator, tmp_path / "my plates/plate.zarr", tmp_path / "out.zarr")
     assert run(generator, tmp_path / "plate.zarr/A/1/0", tmp_path / "out.zarr", f"--scheduler={small_blocks}") == 0
 
 

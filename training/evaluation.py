@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -32,6 +33,7 @@ class Evaluator:
         self.tasks, self.metadata = tasks, metadata
         self.makes_defects = metadata.makes_defects
         self._input_scores = {}
+        self.seconds = []  # that each evaluation took
 
     def bind(self, gan: Method, run: RunFolder) -> Callable[[int, dict[str, float], float], None]:
         """Scores `gan.released` into the run folder; returns what `training.Loop` calls."""
@@ -42,6 +44,7 @@ class Evaluator:
         events = tf.summary.create_file_writer(str(run / "events"))
 
         def evaluate(done, losses, seconds):
+            began = time.monotonic()
             scores, panels = self.score(Applier(predict, self.metadata))
             tqdm.write(f"{done}: {self._line(scores)}")
             run.log({"iteration": done, "seconds": round(seconds, 1), **losses, **scores})
@@ -53,6 +56,7 @@ class Evaluator:
                     tf.summary.scalar(name, value)
                 tf.summary.image("samples", grid[None])
             events.flush()
+            self.seconds.append(time.monotonic() - began)
 
         return evaluate
 

@@ -6,6 +6,7 @@ group of flags that it needs. No TensorFlow here.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -39,6 +40,10 @@ def named_with(things: Mapping[str, object], property_name: str) -> str:
     return ", ".join(name for name, thing in things.items() if getattr(thing, property_name))
 
 
+# A training that ends by --max_seconds may have any --num_iters.
+MOST_BETWEEN_EVALUATIONS = 500
+
+
 @dataclass(frozen=True)
 class LengthOptions:
     """How long a training goes on, and what happens on the way; in iterations, but for `max_seconds`."""
@@ -47,7 +52,14 @@ class LengthOptions:
     num_iters: int = flag(3000, "iterations: generator updates (default: 3000)", integer(1))
     max_seconds: float | None = flag(None, "stop cleanly after this many seconds, if that comes first", seconds)
     save_every: int = flag(500, "iterations between checkpoints (default: 500)", integer(1))
-    eval_every: int = flag(500, "iterations between evaluations (default: 500)", integer(1))
+    eval_every: int | None = flag(
+        None, "iterations between evaluations (default: a fiftieth of --num_iters, 500 at most)", integer(1)
+    )
+
+    @property
+    def evaluation_interval(self) -> int:
+        """Iterations between evaluations: by default the curves get a point every 2 % of a training."""
+        return self.eval_every or min(math.ceil(self.num_iters / 50), MOST_BETWEEN_EVALUATIONS)
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from math import ceil
 from pathlib import Path
 
@@ -87,6 +88,42 @@ def save_loss_curves(path: Path, rows: list[dict]) -> None:
             axes.legend(fontsize=7)
         axes.grid(alpha=0.3)
     _save(figure, path)
+
+
+def radial_spectrum(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Power spectrum of an (H, W) image over all directions: (cycles per pixel, mean power per pixel), 1-D arrays.
+
+    White noise of variance v has power v at every frequency. A Hann window keeps the borders out.
+    """
+    window = np.outer(*(np.hanning(size + 2)[1:-1] for size in image.shape))
+    power = np.abs(np.fft.fft2((image - np.mean(image)) * window)) ** 2 / np.sum(window**2)
+    frequency = np.hypot(*np.meshgrid(*(np.fft.fftfreq(size) for size in image.shape), indexing="ij"))
+    width = 1 / min(image.shape)
+    rings = np.round(frequency / width).astype(int).ravel()
+    sums, counts = np.bincount(rings, power.ravel()), np.bincount(rings)
+    inside = slice(1, min(image.shape) // 2)
+    return np.arange(len(sums))[inside] * width, (sums / np.maximum(counts, 1))[inside]
+
+
+def draw_spectra(images: dict[str, dict[str, np.ndarray]]) -> bytes:
+    """A .png of power spectra, one panel a task.
+
+    Args:
+        images: {task: {title: (H, W) image}}; titles are the same in all tasks.
+    """
+    columns = min(len(images), 3)
+    figure = Figure(figsize=(4.5 * columns, 3.2 * ceil(len(images) / columns)), layout="constrained")
+    for position, (task, shown) in enumerate(images.items(), start=1):
+        axes = figure.add_subplot(ceil(len(images) / columns), columns, position)
+        for (title, image), style in zip(shown.items(), ("-", "--", ":"), strict=False):
+            axes.loglog(*radial_spectrum(image), style, label=title)
+        axes.set(xlabel="cycles per pixel", ylabel="power", title=task)
+        axes.legend(fontsize=7)
+        axes.grid(alpha=0.3)
+    FigureCanvasAgg(figure)
+    with io.BytesIO() as picture:
+        figure.savefig(picture, dpi=100, format="png")
+        return picture.getvalue()
 
 
 def save_checkpoint_curve(path: Path, rows: list[dict], best: int) -> None:

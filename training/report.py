@@ -55,6 +55,7 @@ def write_report(folder: str | Path) -> Path:
         scores=score_rows(scores, panels),
         makes_defects=makes_defects(record),
         curves=read_picture(folder / "losses.png"),
+        spectra=spectra(panels) if makes_defects(record) and panels else None,
         choice=choice(folder),
         choice_curve=read_picture(folder / "evaluation.png"),
         advice=advice(folder, record, rows, done, scores),
@@ -123,6 +124,14 @@ def compare(images: dict[str, np.ndarray]) -> list[tuple[str, np.ndarray]]:
 def read_picture(path: Path) -> bytes | None:
     """A picture file's bytes, or None where there is no file."""
     return path.read_bytes() if path.is_file() else None
+
+
+def spectra(panels: dict[str, dict[str, np.ndarray]]) -> bytes:
+    """A .png of the spectra of generated x, real x and y of each task, from what `read_latest` gives."""
+    from training.plots import draw_spectra
+
+    names = ("generated x", "real x", "y")
+    return draw_spectra({task: {name: images[name] for name in names} for task, images in panels.items()})
 
 
 def makes_defects(record: dict) -> bool:
@@ -241,6 +250,9 @@ def trend(task: str, own: dict[str, float], rows: list[dict], chosen: bool) -> s
     """
     psnr = [float(row[f"affine_psnr_{task}"]) for row in rows]
     best, last = max(psnr), psnr[-1]
+    # Neighbouring evaluations may be a fiftieth of a training apart: what it gained lately is seen over a sixth.
+    recent = 5 / 6 * int(rows[-1]["iteration"])
+    before = [value for value, row in zip(psnr, rows, strict=True) if int(row["iteration"]) <= recent]
     if last < own["affine_psnr"]:
         return f"{task}: worse than its input. Train longer, or look at its pairs: are they registered?"
     if last < best - SETTLED and not chosen:
@@ -248,6 +260,6 @@ def trend(task: str, own: dict[str, float], rows: list[dict], chosen: bool) -> s
             "{}: an earlier evaluation was {:.2f} dB better. Train with <code>--keep_checkpoints=-1</code> and choose "
             "with <code>evaluate.py</code>, on images set aside for it."
         ).format(task, best - last)
-    if len(psnr) > 2 and last > psnr[-2] + SETTLED:
+    if len(before) > 1 and last > before[-1] + SETTLED:
         return Markup("{}: still getting better; more <code>--num_iters</code> will help.").format(task)
     return None

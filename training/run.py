@@ -277,6 +277,9 @@ class Training:
         if metadata.makes_defects:
             purpose = "train a cGAN with its pairs (without real ones: add --alpha=1)"
             command = cgan_command(self.arguments, generator)
+        times = self.evaluator.seconds
+        if len(times) > 1:
+            print(f"{len(times)} evaluations took {sum(times):.0f} s of this run; a larger --eval_every makes fewer")
         print(f"how it went: {self.folder / 'report.html'}")
         print(f"{generator} is ready after {done} iterations; {purpose}:\n  {command}")
         sys.stdout.flush()
