@@ -29,7 +29,8 @@ from restoring.generator_file import SHIPPED
 from restoring.image_files import read_image
 from restoring.isotropic import IsotropicRestorer
 from restoring.options import RestoreOptions
-from restoring.stacks import plane_positions, rows_at
+from restoring.sampling import rows_at
+from restoring.stacks import plane_positions
 from simulation.microscopes import expose
 from simulation.scenes import smooth_noise
 from tables.trainings import run_logged

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from benchmarks import isotropic
-from restoring.stacks import anisotropy, plane_positions, rows_at
+from restoring.sampling import rows_at
+from restoring.stacks import anisotropy, plane_positions
 
 
 @pytest.fixture(scope="module", params=list(isotropic.VOLUMES))
