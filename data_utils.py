@@ -2,11 +2,13 @@
 
 A pair set of task NAME is `NAME_X.npy` (defective images x) and `NAME_Y.npy` (their clean ground truth y), both
 (N, H, W) or (N, H, W, 1) of any real dtype; `NAME_X_test.npy` and `NAME_Y_test.npy` are optional. x of a coarser camera
-may be smaller by 2, 3 or 4 on both sides; it is enlarged on entry.
+may be smaller by 2, 3 or 4 on both sides; it is enlarged on entry. Where x are sections of a stack along axis 0,
+`NAME_stack.json` says how many pixels the stack's planes lie apart: {"stride": 5.0} (data/prepare_stack.py).
 """
 
 from __future__ import annotations
 
+import json
 import zlib
 from pathlib import Path
 from typing import NamedTuple
@@ -19,6 +21,7 @@ from common.errors import InputError
 SCRIPT_DIR = Path(__file__).resolve().parent
 SAMPLE_DIR = SCRIPT_DIR / "data"
 EVAL_LIMIT = 100
+FARTHEST_PLANES = 64  # rows apart: beyond, a training patch shows a single plane
 FACTORS = (1, 2, 3, 4)  # how many times smaller than y x may be
 MOST_ENLARGED = 256e6  # bytes of enlarged images that are kept: enlarging one takes longer than a crop's training step
 
@@ -114,6 +117,7 @@ class Task(NamedTuple):
 
     `train_x[i]` and `train_y[i]` are a pair, as are `test_x[i]` and `test_y[i]`. `unpaired_x` and `unpaired_y` are
     the rows of the pairs and the odd (x) or even (y) rows of the unpaired pool: what unpaired training may draw from.
+    `stride`: x are sections of a stack whose planes lie so many rows apart, interpolated between; None: they are not.
     """
 
     name: str
@@ -123,6 +127,7 @@ class Task(NamedTuple):
     test_y: Images
     unpaired_x: Images
     unpaired_y: Images
+    stride: float | None = None
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -276,7 +281,28 @@ def _split(data_dir, name, arrays, images_limit, eval_limit, unpaired_limit, see
     images = [Images(arrays[kind], pairs, paths[kind], factors[kind]) for kind in "XY"]
     images += [Images(tests[kind], test_rows, test_paths[kind], factors[kind]) for kind in "XY"]
     images += [Images(arrays[kind], unpaired[kind], paths[kind], factors[kind]) for kind in "XY"]
-    return Task(name, *images), few + notices
+    return Task(name, *images, read_stride(data_dir, name)), few + notices
+
+
+def stride_path(data_dir: Path, name: str) -> Path:
+    """The file that says how many rows apart planes lie in a task's x."""
+    return data_dir / f"{name}_stack.json"
+
+
+def read_stride(data_dir: Path, name: str) -> float | None:
+    """How many rows apart planes lie in a task's x; None where x are no sections of a stack. Raises InputError."""
+    path = stride_path(data_dir, name)
+    if not path.is_file():
+        return None
+    try:
+        stride = float(json.loads(path.read_text(encoding="utf-8"))["stride"])
+    except (ValueError, KeyError, TypeError) as failure:
+        raise InputError(
+            f'{path}: expected {{"stride": NUMBER}} ({failure}); remove it, or prepare it again'
+        ) from failure
+    if not 1 < stride <= FARTHEST_PLANES:
+        raise InputError(f"{path}: stride {stride:g}; expected 1 to {FARTHEST_PLANES} rows")
+    return stride
 
 
 def _load_test_arrays(data_dir, name, trained):

@@ -10,6 +10,8 @@ generator update with its n_critic critic updates. Use the generator with train_
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from common.command_line import Arguments, OneLineParser
 from common.errors import InputError, run_script
 from data_utils import Task
@@ -56,6 +58,8 @@ def main(args: Arguments, recipe: Recipe | None = None) -> int:
     tasks = launch.load_tasks(options.data, options.run.seed)
     launch.look_at_images(tasks, paired=False)
     no_rotate = choose_no_rotate(options, part.augmentation.turns, run, tasks)
+    recipe = replace(recipe, cin_gan=part.for_strides([task.stride for task in tasks]))
+    part = recipe.cin_gan
     patch = launch.choose_patch(tasks, part.patch, recipe)
     check_patch(patch, part.margin)
     strategy = launch.start_devices(options, run, f"recipe {options.recipe}", patch, part.gflop)
@@ -64,7 +68,8 @@ def main(args: Arguments, recipe: Recipe | None = None) -> int:
     normalization = part.normalizing.fit(tasks)
     sampling = Sampling(options.length.batch_size, patch, options.run.seed, no_rotate, part.augmentation.mirror)
     updates = options.n_critic + 1
-    batches = UnpairedBatches(tasks, normalization, sampling, updates, part.mixed_tasks, part.noise_channels)
+    channels = part.noise_channels
+    batches = UnpairedBatches(tasks, normalization, sampling, updates, part.mixed_tasks, channels, part.samples)
     with strategy.scope():
         features = launch.load_features(options.run.vgg_weights) if part.needs_vgg else None
         gan = part.build(options.run.seed, options.length.num_iters, options.n_critic, len(tasks), features)
@@ -86,6 +91,7 @@ def make_metadata(
         size_multiple=recipe.size_multiple,
         noise_channels=recipe.cin_gan.noise_channels,
         margin=2 * recipe.cin_gan.margin,
+        strides={task.name: task.stride for task in tasks if task.stride and recipe.cin_gan.samples},
     )
 
 

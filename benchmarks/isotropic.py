@@ -1,20 +1,22 @@
 """How well stacks become isotropic: simulated volumes of known truth, PSNR and SSIM of their XZ and YZ sections.
 
     python -m benchmarks isotropic --output=OUT                     methods that train nothing: minutes
-    python -m benchmarks isotropic --output=OUT --minutes=10        and trainings of ten minutes for each volume
-    python -m benchmarks isotropic --output=OUT --minutes=10 --side=256 --planes=96
+    python -m benchmarks isotropic --output=OUT --minutes=3         and trainings of three minutes for each volume
+    python -m benchmarks isotropic --output=OUT --minutes=10 --side=256
 
 Nuclei in tissue, filaments and membranes, each isotropic. The stack is the volume blurred along z (Gaussian, sigma 2.5
 pixels), of which every 5th plane is recorded with 100 photons at bright structures and read noise of 1.6 electrons.
 Compared: linear interpolation; Richardson-Lucy with the true blur (scikit-image, the best of 5 to 40 iterations by the
-truth, which a user does not know); the shipped generator; with --minutes, train_cGAN.py on pairs that
-prepare_stack.py --psf makes with the true sigma and one 30 % too narrow and too wide (IsotropicCARE's way, with our
-network), and CIN-GAN with train_cGAN.py, which know nothing of the blur. Records are kept in OUT, and the same command
-goes on.
+truth, which a user does not know); the shipped generator; with --minutes, isotropic.py, blind and with the true blur,
+and CARE on pairs that prepare_stack.py --psf makes with the true blur and one 30 % too narrow and too wide
+(IsotropicCARE's way, with csbdeep's network and loss). --real=A.tif,B.tif prints instead how much power stacks have
+along z, compared with x, before and after the shipped generator, or --generator's. At the end, how
+far the generator moves point sources along z. Records are kept in OUT, and the same command goes on.
 """
 
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import tifffile
@@ -29,7 +31,8 @@ from restoring.generator_file import SHIPPED
 from restoring.image_files import read_image
 from restoring.isotropic import IsotropicRestorer
 from restoring.options import RestoreOptions
-from restoring.stacks import plane_positions, rows_at
+from restoring.sampling import rows_at
+from restoring.stacks import find_voxels, plane_positions, stacks_of
 from simulation.microscopes import expose
 from simulation.scenes import smooth_noise
 from tables.trainings import run_logged
@@ -37,6 +40,7 @@ from tables.trainings import run_logged
 SIGMA, STEP, PHOTONS = 2.5, 5, 100
 PIXEL = 0.2  # micrometres
 ROUNDS = (5, 10, 20, 40)  # of Richardson-Lucy
+BANDS = (0.05, 0.1, 0.15, 0.2, 0.3, 0.4)  # cycles a pixel
 WIDTHS = {"true": 1.0, "30 % too narrow": 0.7, "30 % too wide": 1.3}
 
 
@@ -114,22 +118,25 @@ def restored(generator, folder, average=1):
     return restorer.restore(read_image(folder / "stack.tif"), folder / "restored.tif")
 
 
-def train(folder, minutes, width=None):
-    """The generator trained for so many minutes on the stack of a folder: on pairs of a known blur, or blind."""
-    place = folder / (f"psf_{width}" if width else "blind")
-    if not (place / "set").is_dir():
+def trained(folder, minutes, width=None):
+    """The stack of a folder as isotropic.py makes it: blind, or with a blur `width` times as wide as the true one."""
+    output = folder / f"{f'psf_{width}' if width else 'blind'}.tif"
+    if not output.is_file():
         psf = [f"--psf={SIGMA * PIXEL * width}"] if width else []
-        words = [f"--input={folder / 'stack.tif'}", "--name=Stack", f"--output={place / 'set'}", "--patch=64", *psf]
-        run_logged(["data/prepare_stack.py", *words], place / "log.txt")
-    shared = ["--recipe=tuned", f"--data_dir={place / 'set'}", "--no_rotate=Stack", "--num_gpu=0"]
-    long = ["--num_iters=100000", f"--max_seconds={60 * minutes * (1 if width else 0.7)}"]
-    if width:
-        run = train_once(["train_cGAN.py", *shared, *long], place, "Microscopy_cGAN_results")
-        return run / "generator.h5"
-    words = ["train_CIN_GAN.py", *shared, "--num_iters=100000", f"--max_seconds={60 * minutes * 0.3}"]
-    cin = train_once(words, place / "cin", "CIN-GAN_results") / "generator.h5"
-    words = ["train_cGAN.py", *shared, *long, "--cin_augment=True", "--alpha=1", f"--cin_generator_path={cin}"]
-    return train_once(words, place, "Microscopy_cGAN_results_CIN_augm") / "generator.h5"
+        words = [f"--input={folder / 'stack.tif'}", f"--output={output}", f"--minutes={minutes}", *psf]
+        run_logged(["isotropic.py", *words], output.with_suffix(".txt"))
+    return read_image(output).planes
+
+
+def care(folder, minutes, width):
+    """The stack of a folder, restored by a CARE network that saw the pairs of a blur (IsotropicCARE's way)."""
+    place = folder / f"care_{width}"
+    if not (place / "set").is_dir():
+        words = [f"--input={folder / 'stack.tif'}", "--name=Stack", f"--output={place / 'set'}", "--patch=64"]
+        run_logged(["data/prepare_stack.py", *words, f"--psf={SIGMA * PIXEL * width}"], place / "log.txt")
+    words = ["train_baseline.py", "--method=care", f"--data_dir={place / 'set'}", "--num_gpu=0", "--num_iters=100000"]
+    run = train_once([*words, f"--max_seconds={60 * minutes}"], place, "CARE_results")
+    return restored(run / "Stack" / "generator.h5", folder)
 
 
 def measure(record, kind, folder, truth, stack, generator, minutes):
@@ -138,12 +145,66 @@ def measure(record, kind, folder, truth, stack, generator, minutes):
     record.add("linear interpolation", kind, lambda: score(linear, truth))
     record.add("Richardson-Lucy, true blur", kind, lambda: deconvolve(linear, truth))
     record.add("shipped generator", kind, lambda: score(restored(generator, folder), truth))
-    record.add("shipped generator, --average=8", kind, lambda: score(restored(generator, folder, 8), truth))
-    if minutes:
-        for label, width in WIDTHS.items():
-            trained = partial(train, folder, minutes, width)
-            record.add(f"trained on pairs, blur {label}", kind, lambda t=trained: score(restored(t(), folder), truth))
-        record.add("trained blind", kind, lambda: score(restored(train(folder, minutes), folder), truth))
+    if not minutes:
+        return
+    record.add("ours, blind", kind, lambda: score(trained(folder, minutes), truth))
+    record.add("ours, pairs of the true blur", kind, lambda: score(trained(folder, minutes, 1.0), truth))
+    for label, width in WIDTHS.items():
+        one = partial(care, folder, minutes, width)
+        record.add(f"CARE, pairs of a blur {label}", kind, lambda f=one: score(f(), truth))
+
+
+def stretch(generator, rows=201, side=48):
+    """How far a point every 20 rows moves along z, in pixels, at most: by its center of mass within 9 rows."""
+    truth, places = np.zeros((rows, side, side)), np.arange(10, rows - 10, 20)
+    for number, place in enumerate(places):
+        row, column = (16 + 16 * (number // 2 % 2), 16 + 16 * (number % 2))
+        truth[place, row, column] = 400
+    blurred = gaussian_filter1d(gaussian_filter(truth, 1.2), SIGMA, axis=0)[::STEP]
+    stack = (expose(np.random.default_rng(0), (0.03 + blurred) * PHOTONS) / PHOTONS).astype(np.float32)
+    with TemporaryDirectory() as folder:
+        write_stack(Path(folder) / "stack.tif", stack)
+        volume = restored(generator, Path(folder))
+    moved = []
+    for number, place in enumerate(places):
+        row, column = (16 + 16 * (number // 2 % 2), 16 + 16 * (number % 2))
+        around = slice(place - 9, place + 10)
+        profile = volume[around, row - 2 : row + 3, column - 2 : column + 3].sum(axis=(1, 2))
+        profile = np.maximum(profile - np.median(profile), 0)
+        moved.append(float(profile @ np.arange(-9, 10) / profile.sum()))
+    return moved
+
+
+def compare_real(paths, generator):
+    """Rows of the table on real stacks: interpolated, then restored."""
+    restorer = IsotropicRestorer(RestoreOptions(generator, isotropic=True))
+    for path in map(Path, paths.split(",")):
+        source = read_image(path)
+        stack, factor = stacks_of(source)[0], find_voxels(source).factor
+        linear = rows_at(stack, plane_positions(len(stack), factor))
+        yield [f"{path.stem}, interpolated", *map("{:+.2f}".format, spectra_along(linear))]
+        with TemporaryDirectory() as folder:
+            volume = restorer.restore(source, Path(folder) / "restored.tif")
+        yield [f"{path.stem}, restored", *map("{:+.2f}".format, spectra_along(volume))]
+
+
+def write_stack(path, stack):
+    """An ImageJ stack with its voxel sizes."""
+    metadata = {"axes": "ZYX", "spacing": STEP * PIXEL, "unit": "um"}
+    tifffile.imwrite(path, stack, imagej=True, resolution=(1 / PIXEL,) * 2, metadata=metadata)
+
+
+def spectra_along(volume):
+    """log10 of power along z over power along x of a (Z, Y, X) volume, at BANDS cycles a pixel: 0 is alike."""
+    powers = []
+    for axis in (0, 2):
+        lines = np.moveaxis(volume, axis, -1)
+        lines = lines - lines.mean(axis=-1, keepdims=True)
+        power = np.mean(np.abs(np.fft.rfft(lines * np.hanning(lines.shape[-1]), axis=-1)) ** 2, axis=(0, 1))
+        power /= lines.shape[-1]
+        frequencies = np.fft.rfftfreq(lines.shape[-1])
+        powers.append(np.interp(BANDS, frequencies, power))
+    return [float(value) for value in np.log10(powers[0] / powers[1])]
 
 
 def main(
@@ -154,17 +215,24 @@ def main(
     planes: int = 96,
     kinds: str = ",".join(VOLUMES),
     generator: Path = SHIPPED,
+    real: str = "",
 ):
+    if real:
+        print_table(
+            ["log10 of power along z over x, at cycles a pixel", *map(str, BANDS)], compare_real(real, generator)
+        )
+        return
     record, chosen = Record(output / "scores.json"), kinds.split(",")
     for kind in chosen:
         folder = output / kind
         folder.mkdir(parents=True, exist_ok=True)
         truth, stack = simulate(kind, planes, side)
-        metadata = {"axes": "ZYX", "spacing": STEP * PIXEL, "unit": "um"}
-        tifffile.imwrite(folder / "stack.tif", stack, imagej=True, resolution=(1 / PIXEL,) * 2, metadata=metadata)
+        write_stack(folder / "stack.tif", stack)
         measure(record, kind, folder, truth, stack, generator, minutes)
     rows = [
         [label, *("{:.2f} / {:.3f}".format(*found[kind]) if kind in found else "" for kind in chosen)]
         for label, found in record.results.items()
     ]
     print_table(["PSNR dB / SSIM", *chosen], rows)
+    moved = stretch(generator)
+    print("pixels by which points at every 20th of 201 rows move:", " ".join(f"{one:+.2f}" for one in moved))

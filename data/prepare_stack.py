@@ -4,9 +4,10 @@
     python data/prepare_stack.py --input=FOLDER --spacing=1.0,0.2,0.2 --channel=GFP --name=Tissue --output=my_stack
     python data/prepare_stack.py --input=stack.tif --psf=0.9 --name=Tissue --output=pairs
 
-y are crops of the planes. x are crops of the XZ and YZ sections, axis 0 along z, interpolated linearly to rows a pixel
-apart: sections show what is blurred and missing along z, planes what it should look like. x and y are unpaired, and
-each stack is normalised as a whole (its 2 percentile to 0, its 99.8 percentile to 1). Crops of background are left out.
+y are crops of the planes, every other one turned by 90 degrees. x are crops of the XZ and YZ sections, axis 0 along z,
+interpolated linearly to rows a pixel apart: sections show what is blurred and missing along z, planes what it should
+look like. x and y are unpaired, and each stack is normalised as a whole (its 2 percentile to 0, its 99.8 percentile to
+1). Crops of background are left out. NAME_stack.json holds how many pixels the planes lie apart, which CIN-GAN goes by.
 
 With --psf, x are the planes themselves, blurred along axis 0, taken at every f-th row and interpolated: pairs (the way
 of csbdeep's IsotropicCARE), for those who know how their microscope blurs. --psf=SIGMA is a Gaussian of that deviation
@@ -14,6 +15,7 @@ along z in micrometres; --psf=FILE is a TIFF or .npy of the point spread functio
 z (Z,), or (Z, X), or (Z, Y, X), which is summed along Y. Noise like that of the planes is added.
 """
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -21,14 +23,16 @@ import scipy  # its parts are loaded where they are used: --help is to answer at
 
 from common.command_line import OneLineParser, integer
 from common.errors import InputError, run_script
-from common.files import written_whole
+from common.files import write_text, written_whole
 from data.patches import cut, not_empty
-from data_utils import open_npy
+from data_utils import FARTHEST_PLANES, open_npy, stride_path
 from restoring.image_files import find_images, note_skipped, read_image
 from restoring.normalization import stack_scale
 from restoring.options import add_part_flags, part_of, spacing
-from restoring.stacks import find_voxels, note_layers, plane_positions, rows_at, section, stacks_of
+from restoring.sampling import rows_at
+from restoring.stacks import find_voxels, note_layers, plane_positions, section, stacks_of
 
+ALIKE = 0.05  # by which the distances of planes may differ between stacks
 EVERY = 8  # pixels between the sections that are cut: neighbouring ones show nearly the same
 
 
@@ -58,6 +62,8 @@ def read_stack(path, args):
     if min(stacks.shape[-2:]) < args.patch:
         height, width = stacks.shape[-2:]
         raise InputError(f"{path}: planes of {height} x {width} pixels are less than --patch={args.patch}")
+    if voxels.factor > FARTHEST_PLANES:
+        raise InputError(f"{path}: {voxels.describe()}; planes more than {FARTHEST_PLANES} pixels apart teach nothing")
     note_layers(image, stacks[0], voxels.factor)
     return stack_scale(stacks[0]).normalize(stacks[0]), voxels
 
@@ -71,7 +77,9 @@ def cut_unpaired(stack, factor, args, path):
             f"{path}: {len(stack)} planes are {rows} rows of a section, less than --patch={args.patch}; use {most}"
         )
     sections = [section(stack, axis, i, factor) for axis in (1, 2) for i in range(0, stack.shape[axis], EVERY)]
-    x, y = (np.concatenate([cut(image, args.patch) for image in images]) for images in (sections, stack))
+    # What is sharp may be turned before it is blurred; sections may not.
+    planes = [plane.T if number % 2 else plane for number, plane in enumerate(stack)]
+    x, y = (np.concatenate([cut(image, args.patch) for image in images]) for images in (sections, planes))
     return x[not_empty(x, (0, 1))], y[not_empty(y, (0, 1))]
 
 
@@ -130,8 +138,8 @@ def read_kernel(text, pixel):
 
 
 def make_set(args):
-    """(x, y, number of files): crops of all stacks. Raises InputError where nothing but background is found."""
-    x, y, paths = [], [], find_images(args.input)
+    """(x, y, pixels between planes of each file): crops of all stacks. Raises InputError: nothing but background."""
+    x, y, factors, paths = [], [], [], find_images(args.input)
     for path in paths:
         stack, voxels = read_stack(path, args)
         if args.psf:
@@ -140,12 +148,13 @@ def make_set(args):
             sides = cut_unpaired(stack, voxels.factor, args, path)
         x.append(sides[0])
         y.append(sides[1])
+        factors.append(voxels.factor)
     x, y = np.concatenate(x), np.concatenate(y)
     if not min(len(x), len(y)):
         raise InputError(f"{args.input}: every crop of {args.patch} pixels is background; choose a smaller --patch")
     count = min(len(x), len(y))
     x, y = (side[np.linspace(0, len(side) - 1, count).astype(int)] for side in (x, y))
-    return x, y, len(paths)
+    return x, y, factors
 
 
 def main(args):
@@ -157,12 +166,16 @@ def main(args):
         if path.exists():
             raise InputError(f"{path} exists; choose another --output or --name")
     note_skipped(args.input)
-    *sides, files = make_set(args)
+    *sides, factors = make_set(args)
+    stride = float(np.median(factors))
+    if max(factors) - min(factors) > ALIKE * stride:
+        print(f"note: planes lie {min(factors):.3g} to {max(factors):.3g} pixels apart; CIN-GAN goes by {stride:.3g}")
+    write_text(stride_path(args.output, args.name), json.dumps({"stride": stride}) + "\n")
     for path, side in zip(paths, sides, strict=True):
         with written_whole(path) as beside:
             np.save(beside, side)
     kind = "pairs" if args.psf else "images of each kind, unpaired,"
-    print(f"{paths[0]}, {paths[1].name}: {len(sides[0])} {kind} from {files} stacks")
+    print(f"{paths[0]}, {paths[1].name}: {len(sides[0])} {kind} from {len(factors)} stacks")
     print(f"sections have a direction: train with --no_rotate={args.name}")
     return 0
 

@@ -13,11 +13,12 @@ import numpy as np
 
 from data_utils import Task
 from restoring.normalization import FixedNormalization, Normalization, Scale
+from restoring.sampling import sampling_matrix
 
 # Share of rehearsed pairs with a planted outlier, as the shipped generator was trained.
 REHEARSED_OUTLIERS = 0.25
 # One independent random stream per purpose.
-STREAM_EPOCH, STREAM_PAIR, STREAM_UNPAIRED = range(3)
+STREAM_EPOCH, STREAM_PAIR, STREAM_UNPAIRED, STREAM_PHASE = range(4)
 
 
 def patch_shape(tasks: list[Task], largest: int | None, multiple: int) -> tuple[int, int]:
@@ -245,12 +246,15 @@ class UnpairedBatches:
     """Batches of CIN-GAN: x and y drawn independently, one sub-batch per critic update and one for the generator.
 
     `batches(iteration)` gives {"x", "y": (batch, updates, height, width, 1), "task": (batch, updates, 1) int32,
-    "epsilon": (batch, updates, 1, 1, 1) from U[0, 1], "noise": (batch, updates, height, width, noise_channels)}.
+    "epsilon": (batch, updates, 1, 1, 1) from U[0, 1], "noise": (batch, updates, height, width, noise_channels)}, and
+    where x of a task are sections of a stack, "sampling": (batch, updates, height, height), what the stack shows of y,
+    from a random first plane on (`sampling_matrix`).
 
     Args:
         updates: n_critic + 1.
         mixed_tasks: every batch holds all tasks in equal shares; else each iteration draws one task.
         noise_channels: Gaussian noise maps per image; 0 leaves "noise" out.
+        samples: False leaves "sampling" out.
     """
 
     def __init__(
@@ -261,10 +265,12 @@ class UnpairedBatches:
         updates: int,
         mixed_tasks: bool,
         noise_channels: int,
+        samples: bool = False,
     ):
         self.tasks, self.normalization, self.updates = tasks, normalization, updates
         self.batch_size, self.patch, self.seed, self.no_rotate, self.mirror, *_ = sampling
         self.mixed_tasks, self.noise_channels = mixed_tasks, noise_channels
+        self.samples = samples and any(task.stride for task in tasks)
 
     def __call__(self, iteration: int) -> dict[str, np.ndarray]:
         rng = np.random.default_rng([self.seed, STREAM_UNPAIRED, iteration])
@@ -281,7 +287,16 @@ class UnpairedBatches:
         }
         if self.noise_channels:
             batch["noise"] = rng.standard_normal((*shape, *self.patch, self.noise_channels), np.float32)
+        if self.samples:
+            phases = np.random.default_rng([self.seed, STREAM_PHASE, iteration]).random(shape)
+            batch["sampling"] = np.stack(
+                [[self._sampling(*one) for one in zip(*row, strict=True)] for row in zip(task, phases, strict=True)]
+            )
         return batch
+
+    def _sampling(self, task_index, phase):
+        rows, stride = self.patch[0], self.tasks[task_index].stride
+        return sampling_matrix(rows, stride, phase * stride) if stride else np.eye(rows, dtype=np.float32)
 
     def _image(self, task_index, kind, rng):
         task = self.tasks[task_index]

@@ -1,7 +1,8 @@
 """CIN-GAN, the unpaired GAN that makes defects: WGAN-GP (Gulrajani et al. 2017, algorithm 1) and its recipe's terms.
 
 Recipe `paper` adds content and style. Recipe `tuned` has defect statistics in place of style, and no content term: its
-generator cannot move structure.
+generator cannot move structure. Where x are sections of a stack, what its generator makes is sampled as the stack
+samples, before the critic sees it; noise is then as correlated between planes as linear interpolation makes it.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ class CINGAN(Method):
         """`n_critic` critic updates and one generator update, each with images of its own.
 
         Args:
-            batch: {"x", "y": (batch, n_critic + 1, height, width, 1), "task", "epsilon"[, "noise"]}.
+            batch: {"x", "y": (batch, n_critic + 1, height, width, 1), "task", "epsilon"[, "noise"][, "sampling"]}.
 
         Returns:
             {name: scalar}: this replica's losses and gradient norms.
@@ -74,7 +75,11 @@ class CINGAN(Method):
 
     def _generate(self, part):
         inputs = [part[name] for name in ("y", "task", "noise") if name in part]
-        return self._crop(self.generator(inputs, training=True))
+        generated = self.generator(inputs, training=True)
+        if "sampling" in part:
+            # How a stack samples is known, so that the generator learns blur and noise alone.
+            generated = tf.einsum("brs,bswc->brwc", part["sampling"], generated)
+        return self._crop(generated)
 
     def _crop(self, images):
         """Real images lose the margin too. The zeros around an image must not teach the critic to know borders."""

@@ -5,6 +5,7 @@ Networks are functions that import `models` when they are called. A changed reci
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from importlib import import_module
@@ -197,6 +198,7 @@ class CinPart(Part):
         mixed_tasks: batches mix the tasks; else each iteration draws one.
         noise_channels: Gaussian noise maps the generator is given.
         margin: pixels at the border of what the generator makes that are never used.
+        samples: where x are sections of a stack, what the generator makes is sampled as the stack is.
     """
 
     critic: Callable[[int], keras.Model]
@@ -205,6 +207,12 @@ class CinPart(Part):
     mixed_tasks: bool
     noise_channels: int
     margin: int
+    samples: bool = False
+
+    def for_strides(self, strides: list[float | None]) -> CinPart:
+        """The part for tasks whose x are sections of stacks: up to one stride at the border, no plane is beyond."""
+        farthest = max([stride or 0 for stride in strides]) if self.samples else 0
+        return replace(self, margin=max(self.margin, math.ceil(farthest)))
 
     def build(self, seed: int, num_iters: int, n_critic: int, num_tasks: int, features: keras.Model | None) -> Method:
         """As `CganPart.build`; `n_critic` critic updates in one iteration, on `num_tasks` tasks."""

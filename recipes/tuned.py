@@ -90,6 +90,7 @@ TUNED = Recipe(
         mixed_tasks=True,  # under Adam the numbers of tasks that are not drawn drift on momentum
         noise_channels=1,
         margin=8,  # what the blurs see beyond the border; images of 32 pixels are then enough
+        samples=True,
         gflop=23.0,
     ),
 )

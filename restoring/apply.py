@@ -14,11 +14,12 @@ from common.errors import InputError
 from common.memory import by_strips, strips
 from restoring.generator_file import Metadata, load_generator
 from restoring.normalization import Scale
+from restoring.sampling import rows_at, sampled_rows
 
 if TYPE_CHECKING:
     import keras
 
-STREAM_NOISE = 1234
+STREAM_NOISE, STREAM_PHASE = 1234, 1235
 TILE, OVERLAP = 512, 64  # pixels; larger images would fill the memory
 
 
@@ -183,6 +184,12 @@ class Applier:
         else:
             tile, overlap = (max(size // multiple, 1) * multiple if size else 0 for size in (tile, overlap))
             output = blend_tiles(shape, predict, tile, overlap, multiple)
+        stride = self.metadata.strides.get(task)
+        if stride:
+            # After the tiles are blended, and before the border is cut off: planes lie on the same rows everywhere.
+            phase = stride * np.random.default_rng([self.seed, STREAM_PHASE, draw]).random()
+            recorded, positions = sampled_rows(len(output), stride, phase)
+            output = rows_at(output[recorded], positions)
         return output[margin : margin + image.shape[0], margin : margin + image.shape[1]]
 
     def _noise(self, shape, draw):

@@ -16,7 +16,7 @@ import numpy as np
 
 from common.errors import InputError
 from common.files import written_whole
-from data_utils import FACTORS, SCRIPT_DIR
+from data_utils import FACTORS, FARTHEST_PLANES, SCRIPT_DIR
 from restoring import normalization
 from restoring.normalization import Normalization
 
@@ -56,6 +56,7 @@ class Metadata:
         noise_channels: channels of the noise input, 0 where there is none.
         margin: pixels by which images are reflected at their borders before use.
         factors: {task: how many times x is enlarged before use}, of those tasks whose x is of a coarser camera.
+        strides: {task: rows between planes}, of those tasks for which CIN-GAN's x is sampled as a stack is.
     """
 
     script: str
@@ -67,6 +68,7 @@ class Metadata:
     noise_channels: int = 0
     margin: int = 0
     factors: dict[str, int] = field(default_factory=dict)
+    strides: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self):
         self.tasks, self.no_rotate = list(self.tasks), list(self.no_rotate)
@@ -117,12 +119,15 @@ class Metadata:
             raise InputError(f"damaged generator file (size_multiple, noise_channels, margin {numbers})")
         if not set(self.factors) <= set(self.tasks) or not set(self.factors.values()) <= set(FACTORS):
             raise InputError(f"damaged generator file (factors {self.factors})")
+        if not set(self.strides) <= set(self.tasks) or not all(1 < n <= FARTHEST_PLANES for n in self.strides.values()):
+            raise InputError(f"damaged generator file (strides {self.strides})")
         if not set(self.tasks) <= set(self.normalization.tasks()):
             raise InputError("damaged generator file (tasks without a normalisation)")
 
     def to_json(self) -> str:
         """Text for the HDF5 attribute."""
-        fields = {key: value for key, value in vars(self).items() if key != "factors" or value}  # earlier ones read it
+        late = "factors", "strides"  # left out where they are empty: earlier versions read such files
+        fields = {key: value for key, value in vars(self).items() if key not in late or value}
         return json.dumps({"format_version": FORMAT_VERSION, **fields, "normalization": self.normalization.to_json()})
 
 

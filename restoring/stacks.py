@@ -12,6 +12,7 @@ from common.errors import InputError
 from restoring.image_files import ImageFile
 from restoring.normalization import Scale, block_means, stack_scale
 from restoring.reading import MICRONS, ome_details
+from restoring.sampling import rows_at
 
 UNITS = {**MICRONS, "um": 1.0, "micron": 1.0, "microns": 1.0, "μm": 1.0, "\\u00b5m": 1.0, "cm": 1e4}
 SQUARE = 0.01  # by which the sides of a pixel may differ
@@ -93,14 +94,6 @@ def plane_positions(planes: int, factor: float) -> np.ndarray:
     """
     count = math.floor((planes - 1) * factor + 1e-6) + 1
     return np.minimum(np.arange(count) / factor, planes - 1)
-
-
-def rows_at(image: np.ndarray, positions: np.ndarray) -> np.ndarray:
-    """The rows of an (H, ...) array at positions of 0 to H - 1, interpolated linearly, float32."""
-    below = np.minimum(positions.astype(int), max(len(image) - 2, 0))
-    share = (positions - below).astype(np.float32).reshape(-1, *[1] * (image.ndim - 1))
-    image = np.asarray(image, np.float32)
-    return image[below] * (1 - share) + image[np.minimum(below + 1, len(image) - 1)] * share
 
 
 def section(stack: np.ndarray, axis: int, index: int, factor: float) -> np.ndarray:

@@ -123,6 +123,8 @@ def check_cin_generator(options: RestoreOptions, metadata: Metadata) -> None:
     cin = read_metadata(path)
     if not cin.makes_defects or task not in cin.tasks:
         raise InputError(f"{path}: expected a CIN-GAN's generator that knows {task}")
+    if task in cin.strides:
+        raise InputError(f"{path}: --check cannot know which rows of a section of {task} are planes; leave it out")
     if not cin.noise_channels:
         raise InputError(f"{path} makes no noise, so --check cannot estimate a tolerance; use a tuned CIN-GAN")
     if task in with_own_gains(metadata.normalization):

@@ -2,9 +2,14 @@
 
 import numpy as np
 import pytest
+from scipy.ndimage import gaussian_filter1d
+from small_generators import identity_generator, metadata
+from small_stacks import blobs
 
 from benchmarks import isotropic
-from restoring.stacks import anisotropy, plane_positions, rows_at
+from restoring.generator_file import save_generator
+from restoring.sampling import rows_at
+from restoring.stacks import anisotropy, plane_positions
 
 
 @pytest.fixture(scope="module", params=list(isotropic.VOLUMES))
@@ -29,3 +34,22 @@ def test_less_blur_scores_higher_and_richardson_lucy_gains(simulated):
     before = isotropic.score(linear, truth)
     assert best[0] > before[0] + 3 and best[1] > before[1]
     assert isotropic.deconvolve(linear, truth)[0] > before[0] - 1
+
+
+def test_a_volume_alike_along_z_and_x_has_equal_power_and_a_blurred_one_less():
+    volume = blobs(64, 64)
+    assert np.abs(isotropic.spectra_along(volume)[:3]).max() < 0.2
+    assert max(isotropic.spectra_along(gaussian_filter1d(volume, 3, axis=0))[1:3]) < -1
+
+
+def test_points_stay_where_they_are_and_a_stretch_is_found(tmp_path, monkeypatch):
+    save_generator(identity_generator(), tmp_path / "generator.h5", metadata())
+    assert np.abs(isotropic.stretch(tmp_path / "generator.h5")).max() < 0.5
+    plain = isotropic.restored
+
+    def stretched(*received):
+        volume = plain(*received)
+        return rows_at(volume, np.minimum(np.arange(len(volume)) / 1.02, len(volume) - 1))
+
+    monkeypatch.setattr(isotropic, "restored", stretched)
+    assert isotropic.stretch(tmp_path / "generator.h5")[-1] == pytest.approx(0.02 * 190, abs=0.6)

@@ -13,7 +13,8 @@ from common.errors import InputError
 from common.metrics import affine_metric
 from restoring.generator_file import save_generator
 from restoring.image_files import read_image
-from restoring.stacks import plane_positions, rows_at
+from restoring.sampling import rows_at
+from restoring.stacks import plane_positions
 
 RNG = np.random.default_rng(0)
 FACTOR = 4

@@ -40,8 +40,9 @@ def test_planes_are_y_and_sections_along_z_are_x_on_one_scale(stack, capsys):
     first = (whole[0, 16 - 16 : 32, :32] - low) / (high - low)  # 65 rows: two crops from row 0 on
     assert any(np.allclose(first, crop, atol=1e-4) for crop in x)
     assert any(np.allclose((values[0, :32, :32] - low) / (high - low), crop, atol=1e-4) for crop in y)
+    assert any(np.allclose((values[1, :32, :32].T - low) / (high - low), crop, atol=1e-4) for crop in y)
     (task,), _ = load_tasks(folder / "set")
-    assert task.name == "Mine"
+    assert task.name == "Mine" and task.stride == pytest.approx(FACTOR)
 
 
 def test_a_psf_makes_pairs_that_are_blurred_along_axis_0_alone(stack):

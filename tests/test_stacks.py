@@ -8,7 +8,8 @@ from small_stacks import blobs, blurred_stack, write_imagej
 from common.errors import InputError
 from restoring.image_files import read_image, write_image
 from restoring.reading import Part
-from restoring.stacks import anisotropy, find_voxels, plane_positions, rows_at, section, stacks_of, with_stacks
+from restoring.sampling import rows_at
+from restoring.stacks import anisotropy, find_voxels, plane_positions, section, stacks_of, with_stacks
 
 RNG = np.random.default_rng(0)
 

@@ -63,7 +63,9 @@ def _pairs_of(task, applier, rows, draws, patch, seed, bar):
         clean = task.unpaired_y[row]
         parts = _parts(clean.shape, patch, side, draws, np.random.default_rng([*seed, row]))
         for draw in range(draws):
-            x = applier(clean, task.name, draw=draw)
+            # Planes of a stack lie at the same rows in all x of one draw: every x is then a draw of its own.
+            number = draws * place + draw if task.name in applier.metadata.strides else draw
+            x = applier(clean, task.name, draw=number)
             part = parts[draw % len(parts)]
             made[draw, place] = (_cut(x, part), _cut(clean, part), percentile_scale(x))
             bar.update()

@@ -40,7 +40,9 @@ def notices_of(task: Task, paired: bool = True) -> list[str]:
     rows = _chosen(len(task.train_x), task.shape)
     x, y = ([_middle(images[i]) for i in rows] for images in (task.train_x, task.train_y))
     notices = [*_saturation("x", x, task.train_x.rows[rows]), *_saturation("y", y, task.train_y.rows[rows])]
-    notices += [*_noise(x, y), *_groups(y, task.train_y.rows[rows])]
+    if not task.stride:  # Interpolation between planes takes noise from x, and y are planes as they were recorded.
+        notices += _noise(x, y)
+    notices += _groups(y, task.train_y.rows[rows])
     if paired:
         notices += [*_equal(x, y, task.train_x.rows[rows]), *_wrong_rows(task), *_shifts(x, y, task.train_x.rows[rows])]
     return [f"{task.name}: {notice}" for notice in [*notices, *_neighbours(task)]]

@@ -200,6 +200,8 @@ def run_state(options: TrainingOptions, no_rotate: list[str], tasks: list[Task],
     state = {**options.fixed(), "no_rotate": no_rotate}
     state |= {"num_iters": options.length.num_iters} if has_schedule else {}
     state |= {"version": STATE_VERSION, "tasks": [task.name for task in tasks], "data": fingerprint(tasks)}
+    strides = {task.name: task.stride for task in tasks if task.stride}
+    state |= {"strides": strides} if strides else {}
     if getattr(options, "cin_augment", False):
         state["cin_generator_sha256"] = hashlib.sha256(options.cin_generator_path.read_bytes()).hexdigest()
     return json_values(state)
