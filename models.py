@@ -104,20 +104,31 @@ def _convolve(x, filters, activation=None, size=3, strides=1):
 
 # Network units (0 and 1 are an image's 2 and 99.8 percentiles) between which the tuned generator looks at an image.
 LOWEST_SEEN, HIGHEST_SEEN = -1.0, 2.0
+# An outlier is more than so many network units above what is around it: between the two the tuned generator replaces it
+# by a growing share. In one direction at least it is smaller than a window of so many pairs of pixels.
+OUTLIER_HEIGHTS, OUTLIER_SIDE = (2.0, 4.0), 7
+# Sides in pairs of pixels of the averages that fill the place of an outlier, from coarse to fine.
+FILL_SIDES = (7, 3, 3)
 
 
 def tuned_generator(
-    filters: tuple[int, ...] = (24, 48, 96), activation: str = "leaky_relu", skips: bool = True, limited: bool = True
+    filters: tuple[int, ...] = (24, 48, 96),
+    activation: str = "leaky_relu",
+    skips: bool = True,
+    limited: bool = True,
+    local: bool = True,
 ) -> keras.Model:
     """A U-Net (arXiv 1505.04597) with a global skip and without normalisation; a thirteenth of the paper's arithmetic.
 
-    The U-Net computes a correction from the image limited to LOWEST_SEEN and HIGHEST_SEEN, which is added to the image
-    itself: what a hot pixel or a bead does to its surroundings is bounded, whatever its height, and the part of it that
-    is beyond the limits comes out as it went in. Heights and widths are multiples of 2 for each resolution after the
-    first. Without `skips` its two halves are connected at the lowest resolution alone.
+    The U-Net computes a correction from the image limited to LOWEST_SEEN and HIGHEST_SEEN, in which bright outliers are
+    replaced by what is around them. The correction is added to the image itself: a hot pixel or a bead comes out as it
+    went in, and does little to its surroundings, whatever its height. Heights and widths are multiples of 2 for each
+    resolution after the first. Without `skips` the two halves of the U-Net are connected at the lowest resolution
+    alone. Earlier generators replace no outlier (not `local`), or look at images without limits (not `limited`).
     """
     image = keras.Input((None, None, 1), name="image")
     seen = _limit(image, LOWEST_SEEN, HIGHEST_SEEN) if limited else image
+    seen = _replace_outliers(image, seen) if limited and local else seen
     correction = layers.Conv2D(1, 1, dtype="float32")(_unet(seen, filters, activation, skips))
     return keras.Model(image, layers.Add(dtype="float32")([image, correction]), name="tuned_generator")
 
@@ -126,6 +137,42 @@ def _limit(image, lowest, highest):
     image = layers.Rescaling(1.0, -lowest, dtype="float32")(image)
     image = layers.ReLU(max_value=highest - lowest, dtype="float32")(image)
     return layers.Rescaling(1.0, lowest, dtype="float32")(image)
+
+
+def _replace_outliers(image, seen):
+    """`seen` with averages of the surroundings in place of what stands far above them in `image`.
+
+    The surroundings are a morphological opening: of the smallest values of windows of OUTLIER_SIDE the largest that a
+    pixel is part of. They and the averages are taken at half the resolution, for speed.
+    """
+
+    def pool(z, kind, side):
+        for window in ((side, 1), (1, side)):
+            z = kind(window, 1, padding="same", dtype="float32")(z)
+        return z
+
+    def scale(z, factor, offset=0.0):
+        return layers.Rescaling(factor, offset, dtype="float32")(z)
+
+    def mix(original, filling, share):
+        kept = layers.Multiply(dtype="float32")([original, scale(share, -1.0, 1.0)])
+        return layers.Add(dtype="float32")([kept, layers.Multiply(dtype="float32")([filling, share])])
+
+    smallest = pool(layers.MaxPooling2D(dtype="float32")(scale(seen, -1.0)), layers.MaxPooling2D, OUTLIER_SIDE)
+    around = pool(scale(smallest, -1.0), layers.MaxPooling2D, OUTLIER_SIDE)
+    low, high = OUTLIER_HEIGHTS
+    behind = layers.UpSampling2D(dtype="float32")(around)
+    height = layers.Subtract(dtype="float32")([image, behind])
+    far = layers.ReLU(max_value=1.0, dtype="float32")(scale(height, 1 / (high - low), -low / (high - low)))
+    # Nothing of a large region beyond the limits: there `image` is far above what is seen of its surroundings.
+    seen_height = layers.Subtract(dtype="float32")([seen, behind])
+    share = layers.Multiply(dtype="float32")([far, layers.ReLU(max_value=1.0, dtype="float32")(seen_height)])
+
+    half, half_share = layers.AveragePooling2D(2, dtype="float32")(seen), layers.MaxPooling2D(dtype="float32")(share)
+    filled = mix(half, around, half_share)
+    for side in FILL_SIDES:
+        filled = mix(half, pool(filled, layers.AveragePooling2D, side), half_share)
+    return mix(seen, layers.UpSampling2D(dtype="float32")(filled), share)
 
 
 # Sides in pixels of the averages that a blur is made of: its standard deviation is 4 pixels at most.

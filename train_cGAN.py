@@ -13,6 +13,7 @@ restore.py.
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 from common.command_line import Arguments, OneLineParser
 from common.errors import InputError, run_script
@@ -21,11 +22,11 @@ from methods.batches import PairBatches, Sampling
 from methods.rehearsal import SIMULATED
 from recipes import RECIPES
 from recipes.recipe import CganPart, Recipe
-from restoring.generator_file import Metadata, read_metadata
+from restoring.generator_file import SHIPPED, Metadata, read_metadata
 from training import run as launch
 from training.options import CGANOptions, tell_idle
 from training.run_folder import RunFolder
-from training.start import NONE, Start, find_start
+from training.start import NONE, SHIPPED_BEFORE, Start, find_start
 
 PAIR_PIXELS = 128 * 128  # of the pairs that `FineTuning` counts in
 
@@ -69,11 +70,15 @@ def main(args: Arguments, recipe: Recipe | None = None) -> int:
 
 def choose_start(options: CGANOptions, part: CganPart, run: RunFolder) -> tuple[CganPart, Start | None]:
     """The part of the recipe that is trained, and the generator that it starts from; None for random weights."""
-    if options.run.resume and launch.version_of(run) < 3:
+    version = launch.version_of(run) if options.run.resume else launch.STATE_VERSION
+    part = part.of_version(version)
+    if version < 3:
         if options.init_from not in (None, NONE):
             raise InputError(f"--init_from={options.init_from}: {run.path} was begun from random weights; leave it out")
-        return part.earlier or part, None
+        return part, None
     start = find_start(options.init_from, options.recipe, part)
+    if version == 3 and start and start.path == SHIPPED:
+        start = replace(start, sha256=SHIPPED_BEFORE)
     if start is None:
         return part, None
     share = f"; {100 * start.rehearsal:.0f} % of every batch are simulated pairs" if start.rehearsal else ""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from importlib import import_module
 from typing import TYPE_CHECKING
 
@@ -165,12 +165,17 @@ class CganPart(Part):
         discriminator: builds the network that tells real pairs from restored ones; None where there is none.
         fine_tuning: how it is trained from a start (`--init_from`), by default the shipped generator; None where it
             always starts from random weights.
-        earlier: the part with which runs go on that were begun before there was `--init_from`; None for this one.
+        earlier: the parts with which runs of earlier versions go on, by the last version (training/run.py) of their
+            state, in its order.
     """
 
     discriminator: Callable[[], keras.Model] | None = None
     fine_tuning: FineTuning | None = None
-    earlier: CganPart | None = None
+    earlier: dict[int, CganPart] = field(default_factory=dict)
+
+    def of_version(self, version: int) -> CganPart:
+        """The part with which a run goes on whose state has this version."""
+        return next((part for last, part in self.earlier.items() if version <= last), self)
 
     def started(self) -> CganPart:
         """The part that trains on from a start."""

@@ -61,14 +61,16 @@ _CGAN = CganPart(
 )
 
 # Runs begun before there was --init_from looked at images without limits, and had one gain for each task.
-_EARLIER = replace(
+_UNLIMITED = replace(
     _CGAN, generator=partial(generator, limited=False), normalizing=Normalizing(fit_task_gains, "percentile")
 )
+# Those begun later did not yet replace outliers.
+_LIMITED = replace(_CGAN, generator=partial(generator, local=False))
 TUNED = Recipe(
     summary="ours, for few pairs",
     batch_size=8,
     size_multiple=4,  # two poolings
-    cgan=replace(_CGAN, earlier=_EARLIER),
+    cgan=replace(_CGAN, earlier={2: _UNLIMITED, 3: _LIMITED}),
     cin_gan=CinPart(
         method="cin_gan",
         generator=cin_generator,

@@ -66,6 +66,20 @@ def padded(model, batch):
     return model(np.pad(batch, pads, mode="symmetric"), training=False)[:, : batch.shape[1], : batch.shape[2]]
 
 
+def test_onnx_of_a_tuned_generator_treats_outliers_as_keras_does(tmp_path):
+    pytest.importorskip("tf2onnx", reason="requirements/export.txt is not installed")
+    runtime = pytest.importorskip("onnxruntime", reason="requirements/export.txt is not installed")
+    model = models.tuned_generator((4, 4, 4))
+    metadata = Metadata("cGAN", "tuned", ["A"], NORMALIZATIONS["tuned"], (), 4)
+    save_generator(model, tmp_path / "generator.h5", metadata)
+    assert run(tmp_path / "generator.h5", "onnx", tmp_path / "g.onnx") == 0
+    session = runtime.InferenceSession(str(tmp_path / "g.onnx"))
+    batch = RNG.random((1, 64, 96, 1)).astype(np.float32)
+    batch[0, 20:29, 30:33], batch[0, 0, 0] = 50, 3
+    found = session.run(None, {session.get_inputs()[0].name: batch})[0]
+    np.testing.assert_allclose(found, model(batch, training=False), atol=1e-4)
+
+
 def test_saved_model_equals_keras(tmp_path, make_generator):
     import tensorflow as tf
 

@@ -49,6 +49,24 @@ def test_tuned_generator_costs_a_fifth_of_the_papers():
     assert forward_macs(models.tuned_generator()) < forward_macs(models.paper_generator()) / 5
 
 
+@pytest.mark.parametrize("shape", [(1, 1), (3, 3), (12, 12), (1, 64), (64, 1)])
+def test_a_tuned_generator_corrects_around_an_outlier_as_if_it_were_not_there(shape):
+    image = np.full((1, 64, 64, 1), 0.5, np.float32)
+    light = np.zeros_like(image)
+    light[0, 24 : 24 + shape[0], 27 : 27 + shape[1]] = 100
+    model = models.tuned_generator((4, 4, 4))
+    np.testing.assert_allclose(model(image + light), model(image) + light, atol=1e-4)
+
+
+def test_a_tuned_generator_replaces_nothing_but_small_parts_far_above_their_surroundings():
+    image = RNG.random((1, 64, 64, 1)).astype(np.float32)
+    image[0, 10, 10], image[0, 30:50, 30:50] = 1.9, 60
+    local = models.tuned_generator((4, 4, 4))
+    limited = models.tuned_generator((4, 4, 4), local=False)
+    limited.set_weights(local.get_weights())
+    np.testing.assert_allclose(local(image), limited(image), atol=1e-5)
+
+
 def forward_macs(model):
     """Multiply-accumulates per pixel of a 64 x 64 image in all convolutions."""
     model = keras.models.clone_model(model, input_tensors=keras.Input((64, 64, 1)))

@@ -16,8 +16,10 @@ from methods.rehearsal import SIMULATED, simulated_pairs
 from recipes import RECIPES
 from restoring.generator_file import SHIPPED, Metadata, save_generator
 from restoring.normalization import FixedNormalization, PercentileNormalization, one_scale
+from training import run as launch
+from training.options import CGANOptions
 from training.run_folder import RunFolder
-from training.start import find_start
+from training.start import SHIPPED_BEFORE, find_start
 
 TUNED = RECIPES["tuned"].cgan
 
@@ -39,6 +41,27 @@ def test_the_generator_and_its_average_start_from_the_file_to_the_bit(tmp_path):
     assert start.path == tmp_path / "colleague.h5" and len(start.sha256) == 64
 
 
+@pytest.mark.parametrize("earlier", [{"limited": False}, {"local": False}])
+def test_a_generator_of_before_outliers_were_replaced_is_a_start_all_the_same(tmp_path, earlier):
+    network = models.tuned_generator(**earlier)
+    gan = TUNED.started().build(0, 3, None)
+    find_start(save(tmp_path / "earlier.h5", network), "tuned", TUNED).load_into(gan)
+    assert all(np.array_equal(a, b) for a, b in zip(network.get_weights(), gan.generator.get_weights(), strict=True))
+
+
+@pytest.mark.parametrize("version, changes", [(2, {"limited": False}), (3, {"local": False}), (4, {})])
+def test_a_resumed_run_goes_on_with_the_network_that_it_was_begun_with(tmp_path, monkeypatch, version, changes):
+    monkeypatch.setattr(launch, "version_of", lambda run: version)
+    options = CGANOptions.read(train_cGAN.make_parser().parse_args(["--recipe=tuned", "--resume"]), batch_size=8)
+    part, start = train_cGAN.choose_start(options, TUNED, launch.RunFolder(tmp_path, 1))
+    network, expected = part.generator(), models.tuned_generator(**changes)
+    assert [type(layer) for layer in network.layers] == [type(layer) for layer in expected.layers]
+    shipped_now = find_start(None, "tuned", TUNED).sha256
+    assert (start and start.sha256) == {2: None, 3: SHIPPED_BEFORE, 4: shipped_now}[version]
+    if start:
+        start.load_into(part.build(0, 3, None))
+
+
 def test_the_shipped_generator_is_the_default_and_none_is_random():
     assert find_start(None, "tuned", TUNED).path == SHIPPED
     assert find_start("none", "tuned", TUNED) is None
@@ -50,7 +73,7 @@ def test_the_shipped_generator_is_the_default_and_none_is_random():
     "network, saved, message",
     [
         (lambda: models.tuned_generator((4, 4, 4)), {}, "its network is not the one that is trained here"),
-        (lambda: models.tuned_generator(limited=False), {}, "its network is not the one that is trained here"),
+        (lambda: models.tuned_generator(skips=False), {}, "its network is not the one that is trained here"),
         (lambda: models.tuned_generator((4, 4)), {"script": "CIN-GAN"}, "it makes defects"),
         (
             lambda: models.tuned_generator((4, 4)),
@@ -128,7 +151,8 @@ def test_a_run_of_version_3_goes_on_with_the_trained_weights_alone(train, capsys
     with np.load(checkpoint) as stored:
         arrays = dict(stored)
     state = json.loads(str(arrays["state"]))
-    np.savez(checkpoint, **{**arrays, "state": json.dumps({**state, "version": 3})})
+    state |= {"version": 3, "init_from_sha256": SHIPPED_BEFORE}
+    np.savez(checkpoint, **{**arrays, "state": json.dumps(state)})
     capsys.readouterr()
     for _ in range(2):  # the second time from a checkpoint that the first has written
         train(train_cGAN, "--recipe=tuned", "--resume", "--num_iters=3")

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from methods.method import Method
 
 NONE = "none"  # of --init_from
+# sha256 of the shipped generator with the same weights, when its network did not yet replace outliers.
+SHIPPED_BEFORE = "1b81b509d348d0cbf3943effd4b7fbc6d4599d987ce7a324cf17ef9f1e5b3ef3"
 
 
 @dataclass(frozen=True)
@@ -83,7 +85,13 @@ def find_start(init_from: str | None, recipe: str, part: CganPart) -> Start | No
 
 
 def _layers(network):
-    """What a network computes, layer by layer: kinds and numbers, names and precision apart."""
+    """What a network computes from its first convolution on, layer by layer: kinds and numbers.
+
+    Names and precision apart. What comes before it has no weights: earlier generators treat outliers in another way, or
+    not at all.
+    """
     apart = {"name", "dtype", "batch_shape", "kernel_initializer", "bias_initializer"}
     configs = ((type(layer).__name__, layer.get_config()) for layer in network.layers)
-    return [(kind, {key: value for key, value in config.items() if key not in apart}) for kind, config in configs]
+    layers = [(kind, {key: value for key, value in config.items() if key not in apart}) for kind, config in configs]
+    first = next((index for index, (kind, _) in enumerate(layers) if kind == "Conv2D"), 0)
+    return layers[first:]
