@@ -41,7 +41,18 @@ def test_options_are_never_changed():
 
 
 @pytest.mark.parametrize(
-    ("iterations", "given", "interval"), [(3000, None, 60), (10**6, None, 500), (10, None, 1), (51, None, 2), (9, 4, 4)]
+    ("iterations", "images", "given", "interval"),
+    [
+        (3000, 3, None, 60),
+        (10**6, 3, None, 500),
+        (10, 0, None, 1),
+        (51, 1, None, 2),
+        (600, 92, None, 115),
+        (9, 3, 4, 4),
+    ],
 )
-def test_a_training_is_evaluated_every_fiftieth_of_it_unless_asked_otherwise(iterations, given, interval):
-    assert LengthOptions(num_iters=iterations, eval_every=given).evaluation_interval == interval
+def test_a_fiftieth_of_a_training_is_between_evaluations_and_more_with_many_test_images(
+    iterations, images, given, interval
+):
+    length = LengthOptions(batch_size=8, num_iters=iterations, eval_every=given)
+    assert length.evaluation_interval(images) == interval

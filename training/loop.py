@@ -253,7 +253,7 @@ class Loop:
 
     def _report(self, done, clock):
         """Evaluate and save where it is time."""
-        evaluates, saves = done % self.limits.evaluation_interval == 0, done % self.limits.save_every == 0
+        evaluates, saves = done % self.limits.eval_every == 0, done % self.limits.save_every == 0
         if not (evaluates or saves):
             return
         losses, seconds = self._checked(done, clock)

@@ -53,13 +53,19 @@ class LengthOptions:
     max_seconds: float | None = flag(None, "stop cleanly after this many seconds, if that comes first", seconds)
     save_every: int = flag(500, "iterations between checkpoints (default: 500)", integer(1))
     eval_every: int | None = flag(
-        None, "iterations between evaluations (default: a fiftieth of --num_iters, 500 at most)", integer(1)
+        None,
+        "iterations between evaluations (default: a fiftieth of --num_iters, more with many test images)",
+        integer(1),
     )
 
-    @property
-    def evaluation_interval(self) -> int:
-        """Iterations between evaluations: by default the curves get a point every 2 % of a training."""
-        return self.eval_every or min(math.ceil(self.num_iters / 50), MOST_BETWEEN_EVALUATIONS)
+    def evaluation_interval(self, images: int) -> int:
+        """Iterations between evaluations of so many test images.
+
+        By default the curves get a point every 2 % of a training, or as often as ten times more images are trained on
+        than evaluated: a hundred test images would otherwise take longer than a short training itself.
+        """
+        often = max(math.ceil(self.num_iters / 50), math.ceil(10 * images / self.batch_size))
+        return self.eval_every or min(often, MOST_BETWEEN_EVALUATIONS)
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ import sys
 import zlib
 from collections.abc import Callable
 from contextlib import nullcontext
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import data_utils
@@ -333,11 +334,14 @@ class Training:
         from training.loop import DivergenceError, Loop
 
         evaluate = self.evaluator.bind(self.gan, self.folder) if self.chief else lambda *received: None
+        images = sum(len(task.test_x) for task in self.evaluator.tasks)
+        length = self.options.length
+        limits = replace(length, eval_every=length.evaluation_interval(images))
         while True:
             batches.seed = self.options.run.seed + REDRAW * self.rollbacks
             try:
                 evaluated = self.start if self.start == self.folder.evaluated() else None
-                loop = Loop(self.gan, batches, self.strategy, self.options.length, evaluate, self._save, evaluated)
+                loop = Loop(self.gan, batches, self.strategy, limits, evaluate, self._save, evaluated)
                 return loop.run(self.start, self.seconds)
             except DivergenceError as failure:
                 if self.options.run.on_divergence == "stop" or self.rollbacks == MOST_ROLLBACKS:
