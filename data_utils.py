@@ -163,6 +163,7 @@ def load_tasks(
     eval_limit: int | None = None,
     unpaired_limit: int = 0,
     seed: int = 42,
+    x_alone: bool = False,
 ) -> tuple[list[Task], list[str]]:
     """Find, check and split the pair sets of a folder.
 
@@ -174,6 +175,7 @@ def load_tasks(
             to four pairs one, of one pair none, which is then evaluated itself.
         unpaired_limit: odd (x) and even (y) rows after the pairs that unpaired training may see; -1 for all.
         seed: of the shuffle before the split.
+        x_alone: NAME_X.npy without NAME_Y.npy is a task too; its x then stand in the place of y.
 
     Returns:
         (list of Task, list of notices to print).
@@ -185,9 +187,12 @@ def load_tasks(
     if not data_dir.is_dir():
         raise InputError(f"--data_dir={data_dir}: no such folder")
     tasks, notices = [], []
-    for name in _chosen_names(data_dir, names):
-        arrays = {kind: _load_array(data_dir / f"{name}_{kind}.npy") for kind in ("X", "Y")}
-        task, notice = _split(data_dir, name, arrays, images_limit, eval_limit, unpaired_limit, seed)
+    for name in _chosen_names(data_dir, names, x_alone):
+        paths = {kind: data_dir / f"{name}_{kind}.npy" for kind in ("X", "Y")}
+        if x_alone and not paths["Y"].is_file():
+            paths["Y"] = paths["X"]
+        arrays = {kind: _load_array(path) for kind, path in paths.items()}
+        task, notice = _split(data_dir, name, arrays, paths, images_limit, eval_limit, unpaired_limit, seed)
         # The unpaired images hold the pairs too.
         for images in (task.unpaired_x, task.unpaired_y, task.test_x, task.test_y):
             images.check()
@@ -196,15 +201,17 @@ def load_tasks(
     return tasks, notices
 
 
-def _chosen_names(data_dir, names):
-    names = names or _all_task_names(data_dir)
+def _chosen_names(data_dir, names, x_alone):
+    names = names or _all_task_names(data_dir, x_alone)
     if len(set(names)) < len(names) or any(Path(name).name != name for name in names):
         raise InputError(f"--tasks={','.join(names)}: expected different names of pair sets in {data_dir}")
     return names
 
 
-def _all_task_names(data_dir):
+def _all_task_names(data_dir, x_alone):
     names = find_task_names(data_dir)
+    if x_alone:
+        names = sorted(path.name.removesuffix("_X.npy") for path in data_dir.glob("*_X.npy"))
     lonely = [path for path in data_dir.glob("*_X.npy") if path.name.removesuffix("_X.npy") not in names]
     if lonely:
         partner = lonely[0].name.removesuffix("_X.npy") + "_Y.npy"
@@ -261,8 +268,7 @@ def _factor(data_dir, name, arrays, suffix):
     return factor
 
 
-def _split(data_dir, name, arrays, images_limit, eval_limit, unpaired_limit, seed):
-    paths = {kind: data_dir / f"{name}_{kind}.npy" for kind in ("X", "Y")}
+def _split(data_dir, name, arrays, paths, images_limit, eval_limit, unpaired_limit, seed):
     factors = {"X": _factor(data_dir, name, arrays, ""), "Y": 1}
     tests, test_paths = _load_test_arrays(data_dir, name, arrays)
     few = []

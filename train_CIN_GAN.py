@@ -18,6 +18,7 @@ from data_utils import Task
 from methods.batches import Sampling, UnpairedBatches
 from recipes import RECIPES
 from recipes.recipe import Recipe
+from restoring.apply import Applier
 from restoring.generator_file import Metadata
 from restoring.normalization import FixedNormalization
 from training import run as launch
@@ -55,7 +56,7 @@ def main(args: Arguments, recipe: Recipe | None = None) -> int:
     options = CINGANOptions.read(args, batch_size=recipe.batch_size, n_critic=part.n_critic)
     tell_idle(options.command, options)
     run = launch.open_run(options.run, "CIN-GAN_results")
-    tasks = launch.load_tasks(options.data, options.run.seed)
+    tasks = launch.load_tasks(options.data, options.run.seed, x_alone=part.patch is not None)
     launch.look_at_images(tasks, paired=False)
     no_rotate = choose_no_rotate(options, part.augmentation.turns, run, tasks)
     recipe = replace(recipe, cin_gan=part.for_strides([task.stride for task in tasks]))
@@ -63,6 +64,7 @@ def main(args: Arguments, recipe: Recipe | None = None) -> int:
     patch = launch.choose_patch(tasks, part.patch, recipe)
     check_patch(patch, part.margin)
     strategy = launch.start_devices(options, run, f"recipe {options.recipe}", patch, part.gflop)
+    from training.defect_check import notices_of_failure
     from training.evaluation import Evaluator
 
     normalization = part.normalizing.fit(tasks)
@@ -75,7 +77,12 @@ def main(args: Arguments, recipe: Recipe | None = None) -> int:
         gan = part.build(options.run.seed, options.length.num_iters, options.n_critic, len(tasks), features)
     evaluator = Evaluator(tasks, make_metadata(options.recipe, recipe, tasks, normalization, no_rotate))
     training = launch.Training(options, run, strategy, gan, evaluator, part.adam.cosine)
-    return training.run(batches)
+    code = training.run(batches)
+    if code == 0 and training.chief and part.sees("noise"):
+        applier = Applier(lambda inputs, training: gan.released(inputs, training=training), evaluator.metadata)
+        for notice in notices_of_failure(applier, tasks):
+            print(f"note: {notice}")
+    return code
 
 
 def make_metadata(

@@ -43,8 +43,9 @@ def main(args: Arguments, recipe: Recipe | None = None) -> int:
     tell_idle(options.command, options)
     run = launch.open_run(options.run, "Microscopy_cGAN_results" + ("_CIN_augm" if options.cin_augment else ""))
     part, start = choose_start(options, recipe.cgan, run)
-    tasks = launch.load_tasks(options.data, options.run.seed)
-    launch.look_at_images(tasks, paired=not (options.cin_augment and options.alpha == 1.0))
+    generated_alone = options.cin_augment and options.alpha == 1.0
+    tasks = launch.load_tasks(options.data, options.run.seed, x_alone=generated_alone and part.patch is not None)
+    launch.look_at_images(tasks, paired=not generated_alone)
     names = [task.name for task in tasks]
     check_cin_generator(options, names)
     no_rotate = launch.choose_no_rotate(options, run, tasks, options.cin_augment, part.augmentation.turns)

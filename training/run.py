@@ -21,6 +21,7 @@ from recipes.recipe import Recipe
 from restoring.generator_file import save_generator, save_keras
 from restoring.normalization import Normalization
 from training import cluster
+from training.clean_scenes import COUNT, CleanScenes, with_clean_scenes
 from training.direction import measure
 from training.options import DataOptions, RunOptions, TrainingOptions, in_vain, tell_idle
 from training.pair_check import notices_of
@@ -44,16 +45,21 @@ REDRAW, MOST_ROLLBACKS = 1_000_003, 3
 STATE_VERSION = 4
 
 
-def load_tasks(data: DataOptions, seed: int) -> list[Task]:
-    """The pair sets that the options name; notices are printed. Raises InputError."""
+def load_tasks(data: DataOptions, seed: int, x_alone: bool = False) -> list[Task]:
+    """The pair sets that the options name; notices are printed. Raises InputError.
+
+    Args:
+        x_alone: sets without y are taken too, with simulated scenes as y.
+    """
     both = set(data.no_rotate) & set(data.rotate)
     if both:
         raise InputError(f"--no_rotate and --rotate both name {', '.join(sorted(both))}; leave it out of one")
     tasks, notices = data_utils.load_tasks(
-        data.data_dir, data.tasks, data.images_limit, data.eval_limit, data.unpaired_limit, seed
+        data.data_dir, data.tasks, data.images_limit, data.eval_limit, data.unpaired_limit, seed, x_alone
     )
     for notice in notices:
         print(f"note: {notice}")
+    tasks = [_with_y(task, seed) for task in tasks]
     for flag in ("no_rotate", "rotate"):
         unknown = set(getattr(data, flag)) - {task.name for task in tasks}
         if unknown:
@@ -62,6 +68,17 @@ def load_tasks(data: DataOptions, seed: int) -> list[Task]:
         height, width = task.shape
         print(f"{task.name}: {len(task.train_x)} training pairs, {len(task.test_x)} test pairs, {height} x {width}")
     return tasks
+
+
+def _with_y(task, seed):
+    """A task as it is, or with scenes in place of the y that it has not; says so."""
+    if task.train_y.path != task.train_x.path:
+        return task
+    print(f"note: {task.name} has no y: {COUNT} simulated scenes stand for clean images")
+    task = with_clean_scenes(task, seed)
+    if isinstance(task.test_y, CleanScenes):
+        print(f"note: {task.name}: no test image has its y; PSNR and SSIM compare unrelated images: they say nothing")
+    return task
 
 
 def choose_no_rotate(
@@ -103,6 +120,8 @@ def find_no_rotate(data: DataOptions, tasks: list[Task], unpaired: bool, turns: 
 def look_at_images(tasks: list[Task], paired: bool = True) -> None:
     """Print a note on each thing that seems wrong with the tasks' images; `paired` as for `notices_of`."""
     for task in tasks:
+        if isinstance(task.train_y, CleanScenes):
+            continue
         for notice in notices_of(task, paired):
             print(f"note: {notice}")
 
