@@ -97,7 +97,9 @@ def choose_learned(options: CGANOptions, part: CganPart, tasks: list[Task], run:
 
     alone = options.cin_augment and options.alpha == 1.0
     pairs = 0.0 if alone else count(lambda task: task.train_x)
-    unpaired = count(lambda task: task.unpaired_y) if options.cin_augment else 0.0
+    unpaired = 0.0
+    if options.cin_augment:  # Simulated scenes in place of y are as many as one likes.
+        unpaired = min(count(lambda task: task.unpaired_x), count(lambda task: task.unpaired_y))
     learned = part.fine_tuning.learned(pairs, unpaired)
     print(f"the generator that is saved is the mean of the trained one ({100 * learned:.0f} %) and the start")
     return learned
