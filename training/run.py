@@ -74,7 +74,10 @@ def _with_y(task, seed):
     """A task as it is, or with scenes in place of the y that it has not; says so."""
     if task.train_y.path != task.train_x.path:
         return task
-    print(f"note: {task.name} has no y: {COUNT} simulated scenes stand for clean images")
+    print(
+        f"note: {task.name} has no y: {COUNT} simulated scenes stand for clean images; on our micrographs the "
+        "shipped generator was better without this training (docs/training.md)"
+    )
     task = with_clean_scenes(task, seed)
     if isinstance(task.test_y, CleanScenes):
         print(f"note: {task.name}: no test image has its y; PSNR and SSIM compare unrelated images: they say nothing")
