@@ -60,10 +60,16 @@ def of_any_size(model: keras.Model, metadata: Metadata) -> keras.Model:
             x = ops.take(x, ops.where(places < size, places, ops.maximum(2 * size - 1 - places, 0)), axis=axis)
         return x
 
+    def cut(both):
+        # Not a slice: every fourth run of tf2onnx then gave the output a fifth axis.
+        output, image = both
+        for axis in (1, 2):
+            output = ops.take(output, ops.arange(ops.shape(image)[axis]), axis=axis)
+        return output
+
     image, shape = keras.Input((None, None, 1)), (None, None, 1)
     output = model(keras.layers.Lambda(reflected, output_shape=shape)(image))
-    cut = keras.layers.Lambda(lambda both: both[0][:, : ops.shape(both[1])[1], : ops.shape(both[1])[2]], shape)
-    return keras.Model(image, cut([output, image]))
+    return keras.Model(image, keras.layers.Lambda(cut, shape)([output, image]))
 
 
 def export_saved_model(generator: Path, folder: Path) -> None:

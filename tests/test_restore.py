@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 import tifffile
-from small_generators import PAPER, identity_generator, local_mean_generator, metadata
+from small_generators import PAPER, cin_generator, identity_generator, local_mean_generator, metadata
 
 import models
 import restore
@@ -229,7 +229,8 @@ def test_two_outputs_under_one_name_are_told_before_anything_is_written(names, g
         np.save(tmp_path / "x" / name, RNG.random((16, 16)))
     if len(list((tmp_path / "x").iterdir())) < 2:
         pytest.skip("this file system does not tell a from A")
-    flags = [f"--input={tmp_path / 'x'}", f"--output={tmp_path / 'r'}", "--check", "--cin_generator_path=cin.h5"]
+    flags = [f"--input={tmp_path / 'x'}", f"--output={tmp_path / 'r'}", "--check"]
+    flags.append(f"--cin_generator_path={cin_generator(tmp_path)}")
     with pytest.raises(InputError, match=r"would both write .*; rename one of them"):
         run(generator, *flags, "--task=A")
     assert not (tmp_path / "r").exists()
