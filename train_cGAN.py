@@ -43,9 +43,9 @@ def main(args: Arguments, recipe: Recipe | None = None) -> int:
     tell_idle(options.command, options)
     run = launch.open_run(options.run, "Microscopy_cGAN_results" + ("_CIN_augm" if options.cin_augment else ""))
     part, start = choose_start(options, recipe.cgan, run)
-    generated_alone = options.cin_augment and options.alpha == 1.0
-    tasks = launch.load_tasks(options.data, options.run.seed, x_alone=generated_alone and part.patch is not None)
-    launch.look_at_images(tasks, paired=not generated_alone)
+    x_alone = options.generated_alone and part.patch is not None
+    tasks = launch.load_tasks(options.data, options.run.seed, x_alone)
+    launch.look_at_images(tasks, paired=not options.generated_alone)
     names = [task.name for task in tasks]
     check_cin_generator(options, names)
     no_rotate = launch.choose_no_rotate(options, run, tasks, options.cin_augment, part.augmentation.turns)
@@ -91,15 +91,13 @@ def choose_learned(options: CGANOptions, part: CganPart, tasks: list[Task], run:
     """Share of the trained weights in the released ones, 0 to 1; the rest stay the start's. Printed."""
     if options.run.resume and launch.version_of(run) < 4:
         return 1.0
-
-    def count(images):
-        return sum(len(images(task)) * math.prod(task.shape) for task in tasks) / len(tasks) / PAIR_PIXELS
-
-    alone = options.cin_augment and options.alpha == 1.0
-    pairs = 0.0 if alone else count(lambda task: task.train_x)
-    unpaired = 0.0
-    if options.cin_augment:  # Simulated scenes in place of y are as many as one likes.
-        unpaired = min(count(lambda task: task.unpaired_x), count(lambda task: task.unpaired_y))
+    pairs, unpaired = 0.0, 0.0  # means over the tasks
+    for task in tasks:
+        size = math.prod(task.shape) / PAIR_PIXELS / len(tasks)
+        if not options.generated_alone:
+            pairs += size * len(task.train_x)
+        if options.cin_augment:  # Of the smaller kind: simulated scenes in place of y are as many as one likes.
+            unpaired += size * min(len(task.unpaired_x), len(task.unpaired_y))
     learned = part.fine_tuning.learned(pairs, unpaired)
     print(f"the generator that is saved is the mean of the trained one ({100 * learned:.0f} %) and the start")
     return learned
@@ -119,8 +117,7 @@ def make_batches(
 
     generated, scales = generate_pairs(options.cin_generator_path, tasks, sampling.seed, sampling.patch)
     of_generated = part.normalizing.fit(tasks, generated)
-    alone = options.alpha == 1.0
-    normalization = of_generated if alone else launch.fit_to_pairs(part.normalizing.fit, tasks)
+    normalization = of_generated if options.generated_alone else launch.fit_to_pairs(part.normalizing.fit, tasks)
     return PairBatches(tasks, normalization, sampling, generated, options.alpha, of_generated, scales, rehearsed)
 
 

@@ -224,6 +224,11 @@ class CGANOptions(RecipeOptions):
         metavar="PATH|none",
     )
 
+    @property
+    def generated_alone(self) -> bool:
+        """Whether no real pair is trained on."""
+        return self.cin_augment and self.alpha == 1.0
+
 
 @dataclass(frozen=True)
 class BaselineOptions(TrainingOptions):
