@@ -55,12 +55,26 @@ def test_restoring_without_a_generator_says_which_one_it_takes(tmp_path, capsys)
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_an_outlier_of_any_height_changes_nothing_further_than_3_pixels_away_and_its_height_stays(apply, shape):
+def test_where_nothing_is_hidden_an_outlier_changes_nothing_further_than_3_pixels_away_and_its_height_stays(apply, shape):
     x = simulate_any(1, 3, 512, "noise", 50.0).x
     plain = apply(x, None)
     low, high = (measure(apply, x, plain, SHAPES[shape], height) for height in (5, 60_000))
     assert low[:2] == high[:2] and high[1] <= 3 and low[2] == pytest.approx(high[2], abs=0.001) and high[2] < 0.02
     assert low[3] == pytest.approx(1, abs=0.05) and high[3] == pytest.approx(1, abs=0.001)
+
+
+# As docs/trust.md says: the worst of its four images.
+@pytest.mark.parametrize(
+    "shape, reach, most",
+    [("pixel", 1, 0.005), ("3 x 3", 1, 0.007), ("bead, 10 x 10", 5.1, 0.035), ("line, 1 x 100", 7.1, 0.025)],
+)
+def test_the_reach_of_an_outlier_is_that_of_the_page(apply, shape, reach, most):
+    found = []
+    for index in range(4):
+        x = simulate_any(1, index, 512, "noise", 50.0).x
+        found.append(measure(apply, x, apply(x, None), SHAPES[shape], 60_000, same_percentiles=True))
+    _, reaches, beyond, _ = np.max(found, axis=0)
+    assert reaches <= reach and beyond <= most
 
 
 def test_noise_without_a_signal_stays_without_structure(apply):
