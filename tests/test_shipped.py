@@ -55,7 +55,7 @@ def test_restoring_without_a_generator_says_which_one_it_takes(tmp_path, capsys)
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_where_nothing_is_hidden_an_outlier_changes_nothing_further_than_3_pixels_away_and_its_height_stays(apply, shape):
+def test_where_it_hides_nothing_an_outlier_changes_nothing_3_pixels_away_and_keeps_its_height(apply, shape):
     x = simulate_any(1, 3, 512, "noise", 50.0).x
     plain = apply(x, None)
     low, high = (measure(apply, x, plain, SHAPES[shape], height) for height in (5, 60_000))
