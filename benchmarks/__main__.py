@@ -15,6 +15,7 @@ NAMES = {
     "quality": "how well recipe tuned restores: seeds, pairs, unpaired images, ablation, length, precision, noise",
     "ablation": "a training with one ingredient removed, or with an adversarial term",
     "paper_recipe": "what each part of recipe paper is worth, with a quarter of its filters",
+    "paper_pairs": "whether recipe paper's CIN-GAN makes the defects, and whether its pairs help",
     "parametric_generator": "a defect model with a handful of numbers, the control that CIN-GAN has to beat",
     "defect_distance": "how far the defects that CIN-GAN makes are from real ones",
     "sharpness": "scores and sharpness of generators on images set aside",

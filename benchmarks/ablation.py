@@ -3,11 +3,13 @@
     python -m benchmarks ablation --without=ssim --recipe=tuned --images_limit=10 --num_iters=2100
     python -m benchmarks ablation --adversarial=0.003 --recipe=tuned --images_limit=10 --num_iters=1541
     python -m benchmarks ablation --without=dropout --filters=16 --recipe=paper --images_limit=10 --num_iters=1500
+    python -m benchmarks ablation --gan=cin_gan --without="content of y" --filters=16 --recipe=paper --num_iters=3000
     python -m benchmarks ablation --without=filters --method=cyclegan --images_limit=10 --num_iters=3000
 
-All other flags are those of train_cGAN.py, or of train_baseline.py for a CycleGAN with a quarter of its filters, which
-a CPU can take to its end. --filters: of recipe `paper`'s generator at full resolution, 64 as published; with fewer, its
-discriminator has as many fewer, and it trains on crops of 64. `quality` and `paper_recipe` run and score them.
+All other flags are those of train_cGAN.py, with --gan=cin_gan those of train_CIN_GAN.py, or those of train_baseline.py
+for a CycleGAN or DeblurGAN with a quarter of its filters, which a CPU can take to its end. --filters: of recipe
+`paper`'s generator at full resolution, 64 as published; with fewer, its discriminator or critic has as many fewer, and
+it trains on crops of 64. `quality`, `paper_recipe` and `paper_pairs` run and score them.
 """
 
 from dataclasses import replace
@@ -15,6 +17,7 @@ from functools import partial
 
 import train_baseline
 import train_cGAN
+import train_CIN_GAN
 from common.errors import InputError
 from methods import BASELINES
 from recipes.paper import PAPER as AS_PUBLISHED
@@ -50,9 +53,17 @@ PAPER_PART = {
     "low rate": {"adam": Adam(1e-3)},
 }
 PAPER = (*PAPER_NETWORK, *PAPER_PART)
+# The same of recipe paper's CIN-GAN: as the released code has it, or another rate.
+WASSERSTEIN, CONTENT, STYLE = AS_PUBLISHED.cin_gan.terms
+PAPER_CIN = {
+    "content of y": {"terms": (WASSERSTEIN, replace(CONTENT, against="x"), STYLE)},
+    "squared content": {"terms": (WASSERSTEIN, replace(CONTENT, loss="absolute_content_loss"), STYLE)},
+    "style": {"terms": AS_PUBLISHED.cin_gan.with_weights(style=0.0)},
+    "rate of 1e-5": {"adam": replace(AS_PUBLISHED.cin_gan.adam, rate=1e-4)},
+}
 PUBLISHED_FILTERS = 64
-CYCLEGAN = ("filters",)
-INGREDIENTS = (*RECIPE, *TERMS, *NETWORK, *PAPER, *CYCLEGAN)
+BASELINE = ("filters",)
+INGREDIENTS = (*RECIPE, *TERMS, *NETWORK, *PAPER, *PAPER_CIN, *BASELINE)
 
 
 def tuned_without(ingredient):
@@ -114,24 +125,68 @@ def paper_with(ingredient="", filters=PUBLISHED_FILTERS):
     return replace(AS_PUBLISHED, cgan=part)
 
 
-def main(*flags, without: str = "", adversarial: float = 0.0, filters: int = PUBLISHED_FILTERS):
+def paper_cin_generator(filters, num_tasks):
+    """Recipe `paper`'s CIN-GAN generator; as published with 64 filters."""
+    import keras
+
+    import models
+
+    image = keras.Input((None, None, 1), name="image")
+    task = keras.Input((1,), dtype="int32", name="task")
+    normalize = partial(models.conditional_instance_normalization, task=task, num_tasks=num_tasks)
+    correction = models.resnet(image, normalize, 12, 0.5, normalize_upsampling=False, width=filters)
+    return keras.Model(
+        [image, task], keras.layers.Average(dtype="float32")([image, correction]), name="paper_cin_generator"
+    )
+
+
+def paper_critic(filters, num_tasks):
+    """Recipe `paper`'s critic; as published with 64 filters."""
+    import models
+
+    return models.patch_critic(num_tasks, tuple(filters * 2**depth for depth in range(4)))
+
+
+def paper_cin_with(ingredient="", filters=PUBLISHED_FILTERS):
+    """Recipe `paper`, its CIN-GAN without one ingredient, or with fewer filters and, for their sake, on crops of 64."""
+    part = replace(
+        AS_PUBLISHED.cin_gan,
+        generator=partial(paper_cin_generator, filters),
+        critic=partial(paper_critic, filters),
+        patch=AS_PUBLISHED.cin_gan.patch if filters == PUBLISHED_FILTERS else 64,
+        gflop=AS_PUBLISHED.cin_gan.gflop * (filters / PUBLISHED_FILTERS) ** 2,
+        **PAPER_CIN.get(ingredient, {}),
+    )
+    return replace(AS_PUBLISHED, cin_gan=part)
+
+
+def changed_training(without, adversarial, filters, gan):
+    """(script, name of the recipe that is changed, the changed recipe)."""
+    if gan == "cin_gan":
+        return train_CIN_GAN, "paper", paper_cin_with(without, filters)
+    if adversarial:
+        return train_cGAN, "tuned", tuned_with_adversarial(adversarial)
+    if without in PAPER or not without:
+        return train_cGAN, "paper", paper_with(without, filters)
+    return train_cGAN, "tuned", tuned_without(without)
+
+
+def main(*flags, without: str = "", adversarial: float = 0.0, filters: int = PUBLISHED_FILTERS, gan: str = "cgan"):
     if bool(without) + bool(adversarial) > 1 or without not in ("", *INGREDIENTS):
         raise InputError(f"expected --adversarial=WEIGHT or one --without of {', '.join(INGREDIENTS)}")
     if not (without or adversarial or filters != PUBLISHED_FILTERS):
         raise InputError("nothing is changed; give --without, --adversarial or --filters")
-    script, flag, value = train_cGAN, "recipe", "tuned"
-    if without in CYCLEGAN:
-        script, flag, value = train_baseline, "method", "cyclegan"
-        changed = replace(BASELINES["cyclegan"], width=16)
-    elif adversarial:
-        changed = tuned_with_adversarial(adversarial)
-    elif without in PAPER or not without:
-        value, changed = "paper", paper_with(without, filters)
-    else:
-        changed = tuned_without(without)
-    if filters != PUBLISHED_FILTERS and value != "paper":
+    if gan not in ("cgan", "cin_gan") or (without and (gan == "cin_gan") != (without in PAPER_CIN)):
+        raise InputError(f"--gan={gan}: expected cgan, or cin_gan with --without of {', '.join(PAPER_CIN)}")
+    if without in BASELINE:
+        args = train_baseline.make_parser().parse_args(flags)
+        if args.method not in ("cyclegan", "deblurgan"):
+            raise InputError(f"--method={args.method}: --without=filters is for cyclegan and deblurgan")
+        return train_baseline.main(args, replace(BASELINES[args.method], width=PUBLISHED_FILTERS // 4))
+    script, recipe, changed = changed_training(without, adversarial, filters, gan)
+    if filters != PUBLISHED_FILTERS and recipe != "paper":
         raise InputError(f"--filters={filters} belongs to recipe paper; leave it out")
     args = script.make_parser().parse_args(flags)
-    if getattr(args, flag) != value:
-        raise InputError(f"this change belongs to --{flag}={value}, received --{flag}={getattr(args, flag)}")
+    if args.recipe != recipe:
+        raise InputError(f"this change belongs to --recipe={recipe}, received --recipe={args.recipe}")
     return script.main(args, changed)

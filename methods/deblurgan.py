@@ -85,8 +85,8 @@ class CriticPairBatches(PairBatches):
         return {**super().__call__(iteration), "epsilon": epsilon}
 
 
-def deblur_generator() -> keras.Model:
-    """9 residual blocks of 256, dropout 0.5, and a global skip.
+def deblur_generator(width: int = 64) -> keras.Model:
+    """9 residual blocks of 4 `width`, dropout 0.5, and a global skip.
 
     The authors' code clips the sum to [-1, 1]. A clipped pixel has no gradient: dark images, most of them near -1,
     were all clipped within 40 iterations and stayed so. Here the sum is left as it is.
@@ -96,13 +96,18 @@ def deblur_generator() -> keras.Model:
     import models
 
     image = keras.Input((None, None, 1), name="image")
-    correction = models.resnet(image, models.instance_normalization, 9, 0.5)
+    correction = models.resnet(image, models.instance_normalization, 9, 0.5, width=width)
     return keras.Model(image, keras.layers.Add(dtype="float32")([image, correction]), name="deblur_generator")
 
 
 @dataclass(frozen=True, kw_only=True)
 class DeblurBaseline(Baseline):
-    """DeblurGAN with this project's critic, which has no normalisation: the gradient penalty is per image."""
+    """DeblurGAN with this project's critic, which has no normalisation: the gradient penalty is per image.
+
+    Both networks have `width` filters at full resolution.
+    """
+
+    width: int = 64
 
     def fit_normalization(self, task: Task) -> FixedNormalization:
         """The range of the training pairs."""
@@ -133,10 +138,15 @@ class DeblurBaseline(Baseline):
             "generator": HalfThenLinear(self.learning_rate, num_iters),
             "critic": HalfThenLinear(self.learning_rate, num_iters * n_critic),
         }
+
+        def generator():
+            return deblur_generator(self.width)
+
+        critic = models.patch_critic(1, tuple(self.width * factor for factor in (1, 2, 4, 8)))
         return DeblurGAN(
-            {"generator": deblur_generator(), "critic": models.patch_critic(1)},
+            {"generator": generator(), "critic": critic},
             {name: keras.optimizers.Adam(rate, beta_1=0.5) for name, rate in rates.items()},
-            build_float32(deblur_generator),
+            build_float32(generator),
             None,
             seed,
             features,

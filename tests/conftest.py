@@ -2,6 +2,7 @@
 
 import shutil
 import tempfile
+import zlib
 
 import numpy as np
 import pytest
@@ -17,6 +18,13 @@ def pytest_configure():
         cpu = tf.config.list_physical_devices("CPU")[0]
         tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
     start_tensorflow(0)
+
+
+@pytest.fixture(autouse=True)
+def own_random_numbers(request, monkeypatch):
+    """A test's random numbers follow from its name, not from the tests that its process happened to run before."""
+    if hasattr(request.module, "RNG"):
+        monkeypatch.setattr(request.module, "RNG", np.random.default_rng(zlib.crc32(request.node.name.encode())))
 
 
 @pytest.fixture(autouse=True)

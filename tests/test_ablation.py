@@ -6,6 +6,7 @@ import keras
 import pytest
 
 from benchmarks import ablation
+from methods import BASELINES
 from recipes.paper import PAPER
 from recipes.tuned import TUNED
 
@@ -81,6 +82,30 @@ def test_fewer_filters_are_fewer_everywhere():
     small = [w for made in ("generator", "discriminator") for w in signature(getattr(part, made)())]
     # The last convolutions give one channel whatever the width.
     assert small == [(kind, n if n in (None, 1) else n // 4) for kind, n in whole] and part.patch == 64
+
+
+@pytest.mark.parametrize("ingredient", ["", *ablation.PAPER_CIN])
+def test_recipe_papers_cin_gan_changes_in_one_field(ingredient):
+    part, whole = ablation.paper_cin_with(ingredient).cin_gan, PAPER.cin_gan
+    for made in ("generator", "critic"):
+        assert signature(getattr(part, made)(3)) == signature(getattr(whole, made)(3))
+    changed = [field.name for field in fields(part) if getattr(part, field.name) != getattr(whole, field.name)]
+    assert set(changed) - {"generator", "critic"} == set(ablation.PAPER_CIN.get(ingredient, {}))
+
+
+def test_cin_gan_has_fewer_filters_everywhere_too():
+    part = ablation.paper_cin_with(filters=16).cin_gan
+    whole = [w for made in ("generator", "critic") for w in signature(getattr(PAPER.cin_gan, made)(3))]
+    small = [w for made in ("generator", "critic") for w in signature(getattr(part, made)(3))]
+    assert small == [(kind, n if n in (None, 1) else n // 4) for kind, n in whole] and part.patch == 64
+
+
+@pytest.mark.parametrize("method", ["deblurgan", "cyclegan"])
+def test_a_baseline_has_a_quarter_of_its_filters(method):
+    whole, small = (replace(BASELINES[method], width=width).build((64, 64), 0, 1, False, 1, None) for width in (64, 16))
+    for name, network in whole.networks.items():
+        expected = [(kind, n if n in (None, 1) else n // 4) for kind, n in signature(network)]
+        assert signature(small.networks[name]) == expected
 
 
 def test_the_adversarial_term_comes_with_its_discriminator():

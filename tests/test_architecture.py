@@ -24,7 +24,7 @@ FILES = [path for folder in FOLDERS for path in sorted((ROOT / folder).glob("*.p
 COMMANDS = {path.stem for path in ROOT.glob("*.py")} - set(PACKAGES)
 COMMANDS |= {f"data.{path.stem}" for path in (ROOT / "data").glob("*.py") if "make_parser" in path.read_text()}
 # An ablation is a training by the published command, in a process of its own.
-STARTED = {("benchmarks.ablation", "train_cGAN"), ("benchmarks.ablation", "train_baseline")}
+STARTED = {("benchmarks.ablation", script) for script in ("train_cGAN", "train_CIN_GAN", "train_baseline")}
 
 
 @cache
