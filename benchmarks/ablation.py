@@ -58,7 +58,6 @@ WASSERSTEIN, CONTENT, STYLE = AS_PUBLISHED.cin_gan.terms
 PAPER_CIN = {
     "content of y": {"terms": (WASSERSTEIN, replace(CONTENT, against="x"), STYLE)},
     "squared content": {"terms": (WASSERSTEIN, replace(CONTENT, loss="absolute_content_loss"), STYLE)},
-    "style": {"terms": AS_PUBLISHED.cin_gan.with_weights(style=0.0)},
     "rate of 1e-5": {"adam": replace(AS_PUBLISHED.cin_gan.adam, rate=1e-4)},
 }
 PUBLISHED_FILTERS = 64

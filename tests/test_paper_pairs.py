@@ -16,16 +16,18 @@ def test_both_tables_have_a_row_for_each_training(pair_folder, tmp_path, monkeyp
         ("cin_gan_as_published_16_3", []),
         ("cin_gan_content_of_y_16_3", ["--without=content of y"]),
     ]
-    assert trained[-5:] == [
+    assert trained[-7:] == [
         ("pairs_alone_16_2", []),
         ("CIN-GAN_as_published_0.3_16_2", ["--alpha=0.3"]),
         ("CIN-GAN_as_published_1.0_16_2", ["--alpha=1.0"]),
+        ("CIN-GAN_without_rate_of_1e-5_0.3_16_2", ["--alpha=0.3"]),
+        ("CIN-GAN_without_rate_of_1e-5_1.0_16_2", ["--alpha=1.0"]),
         ("control_0.3_16_2", ["--alpha=0.3"]),
         ("control_1.0_16_2", ["--alpha=1.0"]),
     ]
     text = (tmp_path / "out" / "paper_pairs.md").read_text()
     assert (
-        sum(line.startswith("| ") for line in text.splitlines()) == 2 * 2 + 2 + 6 + 5 and "| Layers | Speckle |" in text
+        sum(line.startswith("| ") for line in text.splitlines()) == 2 * 2 + 2 + 5 + 7 and "| Layers | Speckle |" in text
     )
 
     del trained[:]
