@@ -11,7 +11,8 @@ truth, which a user does not know); the shipped generator; with --minutes, isotr
 and CARE on pairs that prepare_stack.py --psf makes with the true blur and one 30 % too narrow and too wide
 (IsotropicCARE's way, with csbdeep's network and loss). --real=A.tif,B.tif prints instead how much power stacks have
 along z, compared with x, before and after the shipped generator, or --generator's. At the end, how
-far the generator moves point sources along z. Records are kept in OUT, and the same command goes on.
+far the generator moves point sources along z. Records are kept in OUT, and the same command goes on. --picture=FILE.png
+draws the middle XZ section of every volume, as each method shows it.
 """
 
 from functools import partial
@@ -20,13 +21,14 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 import tifffile
+from matplotlib.figure import Figure
 from scipy.ndimage import gaussian_filter, gaussian_filter1d
 from scipy.spatial import cKDTree
 from scipy.special import expit
 from skimage.restoration import richardson_lucy
 
 from benchmarks.measuring import Record, print_table, train_once
-from common.metrics import mean_scores
+from common.metrics import fit_affine, mean_scores
 from restoring.generator_file import SHIPPED
 from restoring.image_files import read_image
 from restoring.isotropic import IsotropicRestorer
@@ -105,11 +107,11 @@ def score(volume, truth):
 
 
 def deconvolve(volume, truth):
-    """The best score of Richardson-Lucy with the true blur along z, over its numbers of iterations."""
+    """The best result of Richardson-Lucy with the true blur along z, over its numbers of iterations."""
     along = np.exp(-(np.arange(-10, 11) ** 2) / (2 * SIGMA**2))[:, None, None]
     bright = np.maximum(volume, 1e-3)
     results = [richardson_lucy(bright, along / along.sum(), num_iter=rounds, clip=False) for rounds in ROUNDS]
-    return max((score(result, truth) for result in results), key=lambda found: found[0])
+    return max(results, key=lambda result: score(result, truth)[0])
 
 
 def restored(generator, folder, average=1):
@@ -143,7 +145,7 @@ def measure(record, kind, folder, truth, stack, generator, minutes):
     """Add the scores of every method on one volume to the record."""
     linear = rows_at(stack, plane_positions(len(stack), STEP))
     record.add("linear interpolation", kind, lambda: score(linear, truth))
-    record.add("Richardson-Lucy, true blur", kind, lambda: deconvolve(linear, truth))
+    record.add("Richardson-Lucy, true blur", kind, lambda: score(deconvolve(linear, truth), truth))
     record.add("shipped generator", kind, lambda: score(restored(generator, folder), truth))
     if not minutes:
         return
@@ -188,6 +190,36 @@ def compare_real(paths, generator):
         yield [f"{path.stem}, restored", *map("{:+.2f}".format, spectra_along(volume))]
 
 
+def draw(path, output, kinds, planes, side, generator, minutes):
+    """Write a picture of the middle XZ sections, a row of panels for each kind, in the range of the truth."""
+    figure = Figure(figsize=(12, 2.1 * len(kinds)), dpi=110, layout="constrained")
+    panels = figure.subplots(len(kinds), 5 + bool(minutes), squeeze=False)
+    for line, kind in zip(panels, kinds, strict=True):
+        truth, stack = simulate(kind, planes, side)
+        linear = rows_at(stack, plane_positions(len(stack), STEP))
+        volumes = {
+            "planes as recorded": stack.repeat(STEP, axis=0),
+            "interpolated": linear,
+            "Richardson-Lucy, true blur": deconvolve(linear, truth),
+            "shipped generator": restored(generator, output / kind),
+        }
+        if minutes:
+            volumes["isotropic.py"] = trained(output / kind, minutes)
+        volumes["truth"] = truth
+        shown = truth[: len(linear), side // 2]
+        low, high = np.percentile(shown, [0.5, 99.8])
+        for axes, (label, volume) in zip(line, volumes.items(), strict=True):
+            section = volume[: len(linear), side // 2]
+            if section.shape == shown.shape and section is not shown:
+                section = fit_affine(section, shown)
+            axes.imshow(section, cmap="gray", vmin=low, vmax=high, interpolation="nearest")
+            axes.set(xticks=[], yticks=[])
+            if kind == kinds[0]:
+                axes.set_title(label, fontsize=9)
+        line[0].set_ylabel(kind, fontsize=9)
+    figure.savefig(path)
+
+
 def write_stack(path, stack):
     """An ImageJ stack with its voxel sizes."""
     metadata = {"axes": "ZYX", "spacing": STEP * PIXEL, "unit": "um"}
@@ -216,6 +248,7 @@ def main(
     kinds: str = ",".join(VOLUMES),
     generator: Path = SHIPPED,
     real: str = "",
+    picture: str = "",
 ):
     if real:
         print_table(
@@ -229,6 +262,8 @@ def main(
         truth, stack = simulate(kind, planes, side)
         write_stack(folder / "stack.tif", stack)
         measure(record, kind, folder, truth, stack, generator, minutes)
+    if picture:
+        draw(picture, output, chosen, planes, side, generator, minutes)
     rows = [
         [label, *("{:.2f} / {:.3f}".format(*found[kind]) if kind in found else "" for kind in chosen)]
         for label, found in record.results.items()

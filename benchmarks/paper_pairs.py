@@ -6,7 +6,8 @@ Trains CIN-GAN with a quarter of its filters on x and y of ten rows a task, draw
 one thing changed (ablation), and prints how far its defects are from real ones (defect_distance). Then it trains cGANs
 with a quarter of their filters: on ten pairs alone, with its pairs (--alpha=0.3) and on its pairs alone (--alpha=1),
 the same with the pairs of CIN-GAN at ten times its rate, and with those of the control (parametric_generator, which is
-fitted to the ten pairs), and scores the test images in the affine metric. Written: paper_pairs.md and .json; the same command goes on where it was stopped.
+fitted to the ten pairs), and scores the test images in the affine metric. Written: paper_pairs.md and .json; the same
+command goes on where it was stopped.
 """
 
 from functools import partial
