@@ -47,6 +47,8 @@ PAPER_PART = {
             *AS_PUBLISHED.cgan.terms[1:],
         )
     },
+    # In their place mean absolute differences of pixels, with about the same gradient on the image.
+    "VGG16 features": {"terms": (Term("content", 400.0, "pixel_loss"), *AS_PUBLISHED.cgan.terms[1:])},
     # In its place the percentiles of every image, as in recipe `tuned`.
     "minimum and maximum": {"normalizing": Normalizing(fit_gains, "percentile")},
     "turns of directed tasks": {"augmentation": Augmentation(turns="undirected")},
