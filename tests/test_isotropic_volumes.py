@@ -195,7 +195,7 @@ def test_a_run_that_is_killed_goes_on(mark, tmp_path):
 
 @pytest.mark.slow
 def test_a_volume_larger_than_the_memory_it_takes(tmp_path, workers, monkeypatch):
-    """The result has 41 MB, and NumPy holds a third of it at most."""
+    """The result has 41 MB, and Python and NumPy hold less than half of it; in memory it would be 87."""
     for module in (isotropic_volumes, volumes):
         monkeypatch.setattr(module, "SAMPLED", 2**18)
     source = write_zarr(tmp_path / "x.zarr", RNG.poisson(99, (101, 160, 160)).astype(np.uint16), chunks=(1, 160, 160))
@@ -208,7 +208,7 @@ def test_a_volume_larger_than_the_memory_it_takes(tmp_path, workers, monkeypatch
         finally:
             tracemalloc.stop()
     assert image_of(tmp_path / "r.zarr")[0].nbytes > 41e6
-    assert peak < 41e6 / 3
+    assert peak < 41e6 / 2
 
 
 @pytest.mark.parametrize(
