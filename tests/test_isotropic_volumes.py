@@ -80,6 +80,19 @@ def test_the_result_and_its_maps_are_those_of_the_same_stack_as_a_file(version, 
     assert said.count("(medians of 64 sections)") == 2
 
 
+def test_an_independent_reader_finds_isotropic_voxels_and_the_channels(tmp_path, workers):
+    reader = pytest.importorskip("ome_zarr.reader", reason="ome-zarr is not installed")
+    from ome_zarr.io import parse_url
+
+    values = RNG.integers(0, 99, (2, 5, 24, 32)).astype(np.uint16)
+    source = write_zarr(tmp_path / "x.zarr", values, "CZYX", labels=["DNA", "actin"])
+    run(saved(tmp_path), source, tmp_path / "r.zarr", workers)
+    node = next(iter(reader.Reader(parse_url(str(tmp_path / "r.zarr")))()))
+    assert [axis["name"] for axis in node.metadata["axes"]] == list("czyx") and node.data[0].shape == (2, 17, 24, 32)
+    assert node.metadata["coordinateTransformations"][0] == [{"type": "scale", "scale": [1.0, 0.2, 0.2, 0.2]}]
+    assert node.metadata["channel_names"] == ["DNA", "actin"]
+
+
 @pytest.mark.parametrize("axes", ["YXZ", "XZY", "ZXY"])
 def test_axes_come_in_any_order(axes, tmp_path, workers):
     stack = blurred_stack(blobs(17, 32), FACTOR)[:, :, :20]
