@@ -56,7 +56,7 @@ from restoring.volumes import (
     shared_by,
     worker_applier,
 )
-from restoring.zarr_files import Planes, Volume, find_volume, ome_metadata, open_volume, place, scale_of
+from restoring.zarr_files import Planes, Volume, find_volume, ome_metadata, open_volume, place, scales_of
 
 if TYPE_CHECKING:
     import distributed
@@ -165,20 +165,21 @@ def isotropic_attributes(volume: Volume, voxels: Voxels) -> dict:
     Args:
         voxels: sizes before; those that were given are written in micrometres.
     """
-    attributes = copy.deepcopy(volume.attributes)
-    scales = attributes["multiscales"][0]
-    sizes, axes = scale_of(volume), scales["axes"]
-    own = next(part for part in scales["datasets"][0]["coordinateTransformations"] if part["type"] == "scale")
-    outer = sizes / own["scale"]  # of what holds for all resolutions
+    volume = volume._replace(attributes=copy.deepcopy(volume.attributes))
+    own, *others = scales_of(volume)  # the lists within the attributes
+    axes = volume.attributes["multiscales"][0]["axes"]
     z, y, x = (volume.axes.index(axis) for axis in "ZYX")
     if voxels.origin == "as given":
         for axis, size in ((z, voxels.x), (y, voxels.y), (x, voxels.x)):
-            own["scale"][axis] = size / float(outer[axis])
+            own[axis] = size
             axes[axis]["unit"] = "micrometer"
+            for other in others:
+                other[axis] = 1.0
+    elif axes[z].get("unit") == axes[x].get("unit"):
+        own[z] = own[x] * math.prod(other[x] / other[z] for other in others)
     else:
-        alike = axes[z].get("unit") == axes[x].get("unit")
-        own["scale"][z] = float(sizes[x] if alike else sizes[z] / voxels.factor) / float(outer[z])
-    return attributes
+        own[z] /= voxels.factor
+    return volume.attributes
 
 
 def middle_of(array: zarr.Array, axes: str) -> np.ndarray:

@@ -138,15 +138,24 @@ def _codecs(array):
     return found
 
 
-def scale_of(volume: Volume) -> np.ndarray:
-    """Size of a voxel along every axis, in the unit of the axis. Raises InputError where it is not given in numbers."""
+def scales_of(volume: Volume) -> list[list[float]]:
+    """The sizes along every axis that multiply to those of a voxel: the full resolution's own first, then all others.
+
+    Raises:
+        InputError: it has none of its own, or they are no numbers.
+    """
     scales = volume.attributes["multiscales"][0]
-    parts = [*scales["datasets"][0]["coordinateTransformations"], *(scales.get("coordinateTransformations") or ())]
     try:
-        sizes = [np.asarray(part["scale"], float) for part in parts if part["type"] == "scale"]
-        return np.prod([size * np.ones(len(volume.axes)) for size in sizes], axis=0)
+        own, common = scales["datasets"][0]["coordinateTransformations"], scales.get("coordinateTransformations") or ()
+        found = [[part["scale"] for part in parts if part["type"] == "scale"] for parts in (own, common)]
+        if not found[0]:
+            raise ValueError("its full resolution has none")
+        for scale in (*found[0], *found[1]):
+            if np.asarray(scale, float).shape != (len(volume.axes),):
+                raise ValueError(f"expected {len(volume.axes)} numbers, received {scale}")
     except (TypeError, KeyError, ValueError) as failure:
         raise InputError(f"{volume.group.store_path}: its scale cannot be read ({failure})") from failure
+    return [*found[0], *found[1]]
 
 
 def ome_metadata(volume: Volume) -> tuple[dict, list[str]]:
@@ -158,7 +167,7 @@ def ome_metadata(volume: Volume) -> tuple[dict, list[str]]:
     scales, found = volume.attributes["multiscales"][0], {}
     spatial = [
         (letter, size, str(axis.get("unit") or ""))
-        for letter, size, axis in zip(volume.axes, scale_of(volume), scales["axes"], strict=True)
+        for letter, size, axis in zip(volume.axes, np.prod(scales_of(volume), axis=0), scales["axes"], strict=True)
         if letter in "ZYX"
     ]
     units = [unit for _, _, unit in spatial]

@@ -21,7 +21,7 @@ from restoring.generator_file import save_generator
 from restoring.image_files import read_image
 from restoring.isotropic import IsotropicRestorer
 from restoring.options import RestoreOptions
-from restoring.zarr_files import scale_of
+from restoring.zarr_files import scales_of
 
 zarr = pytest.importorskip("zarr", reason="requirements/large.txt is not installed")
 distributed = pytest.importorskip("distributed", reason="requirements/large.txt is not installed")
@@ -132,8 +132,10 @@ def test_a_scale_of_all_resolutions_is_heeded_and_kept(tmp_path, workers):
     run(saved(tmp_path), source, tmp_path / "r.zarr", workers)
     array, attributes = image_of(tmp_path / "r.zarr")
     assert array.shape[0] == 17
-    np.testing.assert_allclose(scale_of(volumes.open_volume(tmp_path / "r.zarr")), [0.5] * 3)
+    np.testing.assert_allclose(np.prod(scales_of(volumes.open_volume(tmp_path / "r.zarr")), axis=0), [0.5] * 3)
     assert attributes["multiscales"][0]["coordinateTransformations"] == scales["coordinateTransformations"]
+    run(saved(tmp_path), source, tmp_path / "given.zarr", "--spacing=3,1,1", workers)
+    np.testing.assert_allclose(np.prod(scales_of(volumes.open_volume(tmp_path / "given.zarr")), axis=0), [1] * 3)
 
 
 def saved(folder):
@@ -251,6 +253,7 @@ def test_no_two_slabs_share_a_chunk(tmp_path):
         ("ZYX", (0.2, 0.2, 0.2), "micrometer", (), "planes lie no further apart than pixels"),
         ("ZYX", (0.8, 0.2, 0.3), "micrometer", (), "expected square pixels"),
         ("ZYX", ("x", 0.2, 0.3), "micrometer", (), "its scale cannot be read"),
+        ("ZYX", ([1], 0.2, 0.3), "micrometer", (), "its scale cannot be read"),
         ("ZYX", (0.8, 0.2, 0.2), "micrometer", ("--channel=0",), "--channel is for image files, not for volumes"),
         ("ZYX", (0.8, 0.2, 0.2), "micrometer", ("--uncertainty=3",), "pass --uncertainty=2"),
         ("ZYX", (0.8, 0.2, 0.2), "micrometer", ("--view",), "--view cannot be combined with --isotropic"),
