@@ -3,6 +3,7 @@
     python isotropic.py --input=stack.tif --output=isotropic.tif                  ten minutes of training
     python isotropic.py --input=stack.tif --output=isotropic.tif --minutes=0      with the shipped generator alone
     python isotropic.py --input=stack.tif --output=isotropic.tif --psf=0.9        a known blur along z, in micrometres
+    python isotropic.py --input=volume.zarr --channel=DNA --output=isotropic.zarr OME-Zarr: all channels are restored
 
 Runs data/prepare_stack.py, train_CIN_GAN.py, train_cGAN.py and restore.py --isotropic, and prints each command. What
 they make is kept in OUTPUT's folder, in NAME_training; the page is NAME.html. If it is stopped, the same command goes
@@ -19,6 +20,7 @@ import shlex
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
@@ -31,6 +33,7 @@ from common.pages import render, to_gray
 from data_utils import SCRIPT_DIR
 from restoring.image_files import ImageFile, image_name, read_image
 from restoring.options import add_part_flags, part_of, spacing
+from restoring.reading import WHOLE, is_volume
 from restoring.stacks import find_voxels, plane_positions, section, stacks_of
 from training.run_folder import RunFolder
 
@@ -45,7 +48,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser = OneLineParser(__doc__)
     add = parser.add_argument
     add("--input", type=Path, required=True, help="a stack whose planes lie further apart than its pixels")
-    add("--output", type=Path, required=True, help="file to write, .tif")
+    add("--output", type=Path, required=True, help="file to write, .tif; of OME-Zarr, .zarr")
     add("--spacing", type=spacing, metavar="Z,Y,X", help="micrometres between planes and pixels (default: the file's)")
     add("--minutes", type=not_negative, default=10, help="of training (default: 10); 0: the shipped generator")
     add("--psf", metavar="FILE|SIGMA", help="point spread function along z, as for data/prepare_stack.py")
@@ -56,8 +59,9 @@ def make_parser() -> argparse.ArgumentParser:
 
 def main(args: argparse.Namespace) -> int:
     """Prepare, train, restore, show; returns the exit code."""
-    if args.output.suffix.lower() not in (".tif", ".tiff"):
-        raise InputError(f"--output={args.output}: expected a name in .tif")
+    suffixes = (".zarr",) if is_volume(args.input) else (".tif", ".tiff")
+    if args.output.suffix.lower() not in suffixes:
+        raise InputError(f"--output={args.output}: expected a name in {suffixes[0]}")
     if args.psf and not args.minutes:
         raise InputError("--psf is for training; leave it out, or pass --minutes")
     page, folder = args.output.with_suffix(".html"), args.output.with_name(f"{image_name(args.output)}_training")
@@ -71,15 +75,18 @@ def main(args: argparse.Namespace) -> int:
     if not restored:
         generator = train(args, folder, stacks, voxels.factor) if args.minutes else None
         flags = [f"--average={args.average}", *([f"--generator_path={generator}"] if generator else [])]
-        run("restore.py", [*reading(args), f"--output={args.output}", "--isotropic", *flags])
-    write_page(page, stacks[0], voxels.factor, read_image(args.output))
+        # A volume is restored as a whole, by blocks, with what was trained on a part of it.
+        whole = () if is_volume(args.input) else ("channel", "time", "max_gb")
+        run("restore.py", [*reading(args, whole), f"--output={args.output}", "--isotropic", *flags])
+    shown = part_of(args) if is_volume(args.input) else WHOLE
+    write_page(page, stacks[0], voxels.factor, read_image(args.output, part=shown._replace(scene=None)))
     print(f"{page} shows sections before and after")
     return 0
 
 
-def reading(args: argparse.Namespace) -> list[str]:
-    """The flags that say what is read of the stack."""
-    named = {name: getattr(args, name) for name in ("input", "axes", "scene", "channel", "time", "max_gb")}
+def reading(args: argparse.Namespace, part: Sequence[str] = ("channel", "time", "max_gb")) -> list[str]:
+    """The flags that say what is read of the stack; `part` names those that choose or limit a part of it."""
+    named = {name: getattr(args, name) for name in ("input", "axes", "scene", *part)}
     if args.spacing:
         named["spacing"] = ",".join(f"{size:g}" for size in args.spacing)
     return [f"--{name}={value}" for name, value in named.items() if value is not None]

@@ -6,6 +6,7 @@
     python restore.py --input=STACK.tif --output=ISOTROPIC.tif --isotropic             planes as far apart as pixels
     python restore.py --generator_path=... --input=X.npy --output=R.npy --ground_truth=Y.npy
     python restore.py --generator_path=... --input=VOLUME.zarr --output=RESTORED.zarr [--scheduler=tcp://HOST:8786]
+    python restore.py --input=VOLUME.zarr --output=ISOTROPIC.zarr --isotropic [--scheduler=tcp://HOST:8786]
     python restore.py --generator_path=CIN-GAN_results/generator.h5 --task=Nuclei --input=CLEAN.npy --output=X.npy
 
 .npy, TIFF, PNG and the files of microscopes (docs/restoring.md) of any size, single images or stacks (plane by plane,
@@ -31,7 +32,7 @@ from restoring.reading import is_volume
 from restoring.restore_files import Restorer, check_maps, restore_all
 from training.options import tell_idle
 
-FOR_FILES = "overwrite channel time z max_gb skip_existing recursive isotropic view"
+FOR_FILES = "overwrite channel time z max_gb skip_existing recursive view"
 DTYPES = ("float32", "uint8", "uint16")
 
 
@@ -80,10 +81,12 @@ def main(args: argparse.Namespace) -> int:
     tell_idle("restore", args, metadata)
     check_maps(options, metadata)
     if is_volume(args.input):
+        from restoring.isotropic_volumes import restore_isotropic_volume
         from restoring.volumes import restore_volume
 
         how = (args.scheduler, args.axes, part_of(args), args.ground_truth)
-        restore_volume(args.input, args.output, options, metadata, *how)
+        restore = restore_isotropic_volume if args.isotropic else restore_volume
+        restore(args.input, args.output, options, metadata, *how)
         return 0
     jobs = plan_jobs(args.input, args.output, args.ground_truth, options, args.recursive)
     if args.skip_existing:

@@ -2,6 +2,7 @@
 
     python data/prepare_stack.py --input=stack.tif --name=Tissue --output=my_stack
     python data/prepare_stack.py --input=FOLDER --spacing=1.0,0.2,0.2 --channel=GFP --name=Tissue --output=my_stack
+    python data/prepare_stack.py --input=volume.zarr --channel=GFP --time=0 --name=Tissue --output=my_stack
     python data/prepare_stack.py --input=stack.tif --psf=0.9 --name=Tissue --output=pairs
 
 y are crops of the planes, every other one turned by 90 degrees. x are crops of the XZ and YZ sections, axis 0 along z,
@@ -40,7 +41,7 @@ def make_parser():
     """The script's arguments."""
     parser = OneLineParser(__doc__)
     add = parser.add_argument
-    add("--input", type=Path, required=True, help="a stack, or a folder of stacks of the same kind")
+    add("--input", type=Path, required=True, help="a stack (a file or OME-Zarr), or a folder of stacks of a kind")
     add("--spacing", type=spacing, metavar="Z,Y,X", help="micrometres between planes and pixels (default: the file's)")
     add("--psf", metavar="FILE|SIGMA", help="point spread function along z: makes pairs")
     add("--name", required=True, help="name of the task: letters, digits and underscores")
@@ -139,7 +140,7 @@ def read_kernel(text, pixel):
 
 def make_set(args):
     """(x, y, pixels between planes of each file): crops of all stacks. Raises InputError: nothing but background."""
-    x, y, factors, paths = [], [], [], find_images(args.input)
+    x, y, factors, paths = [], [], [], find_images(args.input, volumes=True)
     for path in paths:
         stack, voxels = read_stack(path, args)
         if args.psf:

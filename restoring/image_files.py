@@ -17,6 +17,7 @@ from data_utils import enlarge, factor_between, open_npy
 from restoring.microscope_formats import READERS, read_microscope
 from restoring.reading import WHOLE, Part, Raw, is_volume
 from restoring.tiff_files import PLAIN, TIFF_SUFFIXES, read_tiff, siblings
+from restoring.zarr_files import read_volume
 
 WRITTEN = (".npy", *PLAIN, ".png")
 SUFFIXES = (".npy", ".png", *TIFF_SUFFIXES, *READERS)
@@ -60,12 +61,13 @@ def image_name(path: Path) -> str:
     return stem[:-4] if stem.lower().endswith(".ome") else stem
 
 
-def find_images(path: str | Path, recursive: bool = False) -> list[Path]:
+def find_images(path: str | Path, recursive: bool = False, volumes: bool = False) -> list[Path]:
     """The image files of a folder, sorted, or the one file itself.
 
     Args:
         path: folder or file.
         recursive: whether the folders in a folder are searched too.
+        volumes: whether OME-Zarr volumes are images too; those of a folder come first.
 
     Of files that hold one image together (multi-file OME-TIFF) the first alone is given: it is read with the others.
 
@@ -82,7 +84,9 @@ def find_images(path: str | Path, recursive: bool = False) -> list[Path]:
         return [path]
     if not path.is_dir():
         raise InputError(f"{path}: no such file or folder")
-    found, parts = [], set()
+    if volumes and is_volume(path):
+        return [path]
+    found, parts = [entry for entry in sorted(path.iterdir()) if volumes and entry.is_dir() and is_volume(entry)], set()
     for file in _visible(path, recursive):
         if file.suffix.lower() not in SUFFIXES:
             continue
@@ -116,7 +120,7 @@ def _visible(folder, recursive):
 
 
 def read_image(path: str | Path, axes: str | None = None, part: Part = WHOLE) -> ImageFile:
-    """Read an image file of one of SUFFIXES.
+    """Read an image file of one of SUFFIXES, or an OME-Zarr volume that fits into memory.
 
     Args:
         path: file to read.
@@ -131,9 +135,9 @@ def read_image(path: str | Path, axes: str | None = None, part: Part = WHOLE) ->
     """
     path = Path(path)
     suffix = path.suffix.lower()
-    microscope = suffix in READERS
+    volume, microscope = is_volume(path), suffix in READERS
     reader = {".npy": _read_npy, ".png": _read_png}.get(suffix, read_microscope if microscope else read_tiff)
-    raw = reader(path, axes, part)
+    raw = (read_volume if volume else reader)(path, axes, part)
     array = raw.array
     if array.dtype.kind not in "uif":
         raise InputError(f"{path}: expected real numbers, received dtype {array.dtype}")
@@ -143,11 +147,11 @@ def read_image(path: str | Path, axes: str | None = None, part: Part = WHOLE) ->
         raise InputError(f"{path}: holds NaN or infinite values; repair it first")
     if array.dtype.kind == "f" and max(abs(float(array.min())), abs(float(array.max()))) > LARGEST_VALUE:
         raise InputError(f"{path}: holds values beyond {LARGEST_VALUE:g}; rescale it first")
-    if axes:
+    if axes and not volume:
         if len(axes) != array.ndim:
             raise InputError(f"{path}: --axes={axes} names {len(axes)} dimensions, but its shape is {array.shape}")
         raw = raw._replace(axes=axes, origin="as given")
-    array, axes, origin, metadata, channels = raw if microscope else raw.take(path, part)
+    array, axes, origin, metadata, channels = raw if microscope or volume else raw.take(path, part)
     planes = np.moveaxis(array, _rows_and_columns(axes), (-2, -1))
     return ImageFile(path, planes.reshape(-1, *planes.shape[-2:]), array.shape, axes, origin, metadata, channels)
 

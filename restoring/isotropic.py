@@ -8,11 +8,13 @@ voxel (Weigert et al. 2018, Nature Methods 15:1090, average them geometrically).
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from restoring.apply import symmetries
+from restoring.apply import Applier, symmetries
 from restoring.generator_file import SHIPPED
 from restoring.image_files import ImageFile
 from restoring.normalization import Scale
@@ -32,8 +34,78 @@ from restoring.stacks import (
     with_stacks,
 )
 
+if TYPE_CHECKING:
+    from restoring.volumes import VolumeJob
+
 SUMMARY = 16  # sections, evenly spread, from which the summary of a file is taken
 LONG = 60  # seconds; restoring that takes longer is announced
+
+
+def restore_section(
+    apply: Applier,
+    image: np.ndarray,
+    scales: tuple[Scale, Scale],
+    how: RestoreOptions | VolumeJob,
+    turns: list[tuple[Callable, Callable]],
+) -> np.ndarray:
+    """An (N, W) section in raw units, restored, (N, W) float32.
+
+    Args:
+        scales: of its stack.
+        how: its task, tile and overlap.
+        turns: of `apply.symmetries`.
+    """
+    before, after = scales
+    outputs = apply.turned(before.normalize(image), turns, how.task, 0, how.tile, how.overlap)
+    return after.undo(sum(outputs) / len(turns))
+
+
+def restore_first_view(
+    stack: np.ndarray, factor: float, restore: Callable[[np.ndarray], np.ndarray], result: np.ndarray
+) -> None:
+    """Fill a result with restored XZ sections.
+
+    Args:
+        stack: (Z, Y, X), or a slab of some of its rows.
+        factor: pixels that its planes lie apart.
+        restore: gives the restored (N, X) section of an interpolated one.
+        result: (N, Y, X) float32.
+    """
+    for row in range(stack.shape[1]):
+        result[:, row] = restore(section(stack, 1, row, factor))
+
+
+def restore_second_view(
+    stack: np.ndarray,
+    factor: float,
+    restore: Callable[[np.ndarray], np.ndarray],
+    result: np.ndarray,
+    apart: np.ndarray | None = None,
+) -> None:
+    """Replace restored XZ sections by the mean of them and of restored YZ sections.
+
+    Args:
+        stack: (Z, Y, X), or a slab of some of its columns.
+        factor, restore, result: as for `restore_first_view`; here `restore` sees (N, Y) sections.
+        apart: like `result`, becomes half the distance between both views.
+    """
+    for column in range(stack.shape[2]):
+        other = restore(section(stack, 2, column, factor))
+        first = result[:, :, column]
+        if apart is not None:
+            apart[:, :, column] = np.abs(other - first) / 2  # the deviation of two values
+        result[:, :, column] = (first + other) / 2
+
+
+def note_long(seconds: float) -> None:
+    """Say how long restoring takes, if it takes long."""
+    if seconds > LONG:
+        print(f"note: this takes about {seconds / 60:.0f} minutes")
+
+
+def summary_sections(count: int) -> np.ndarray:
+    """Which of so many sections the summary of a stack is taken from."""
+    return np.linspace(0, count - 1, min(SUMMARY, count)).astype(int)
 
 
 class IsotropicRestorer(Restorer):
@@ -75,7 +147,7 @@ class IsotropicRestorer(Restorer):
         pairs = [
             (result[number][:, row], section(stack, 1, row, voxels.factor))
             for number, stack in enumerate(stacks)
-            for row in np.linspace(0, stack.shape[1] - 1, min(SUMMARY, stack.shape[1])).astype(int)
+            for row in summary_sections(stack.shape[1])
         ]
         self.isotropic = with_stacks(source, result, voxels)
         self.apart = with_stacks(source, apart, voxels).planes if how.disagreement else None
@@ -87,32 +159,21 @@ class IsotropicRestorer(Restorer):
     def _restore_stack(self, stack, scale, factor, result, apart):
         """Fill the (N, Y, X) result of a (Z, Y, X) stack, and how far both views are apart, where that is not None."""
         scales = self.apply.scales(scale, self.options.task)
-        for row in range(stack.shape[1]):
-            result[:, row] = self._restore_section(section(stack, 1, row, factor), scales)
-        for column in range(stack.shape[2]):
-            other = self._restore_section(section(stack, 2, column, factor), scales)
-            first = result[:, :, column]
-            if apart is not None:
-                apart[:, :, column] = np.abs(other - first) / 2  # the deviation of two values
-            result[:, :, column] = (first + other) / 2
 
-    def _restore_section(self, image, scales: tuple[Scale, Scale]):
-        """An (N, W) section in raw units, restored."""
-        how, (before, after) = self.options, scales
-        outputs = self.apply.turned(before.normalize(image), self.symmetries, how.task, 0, how.tile, how.overlap)
-        restored = after.undo(sum(outputs) / len(self.symmetries))
-        self._estimate()
-        return restored
+        def restore(image):
+            self._estimate()
+            return restore_section(self.apply, image, scales, self.options, self.symmetries)
+
+        restore_first_view(stack, factor, restore, result)
+        restore_second_view(stack, factor, restore, result, apart)
 
     def _estimate(self):
-        """Say how long it takes, if it takes long, by the fifth to the eighth section: the first ones compile."""
+        """Say how long it takes by the fifth to the eighth section: the first ones compile."""
         self.done += 1
-        if self.done == 4:
+        if self.done == 5:
             self.began = time.monotonic()
-        if self.done == 8:
-            seconds = (self.sections - 8) * (time.monotonic() - self.began) / 4
-            if seconds > LONG:
-                print(f"note: this takes about {seconds / 60:.0f} minutes")
+        if self.done == 9:
+            note_long((self.sections - 8) * (time.monotonic() - self.began) / 4)
 
     def seen(self, source: ImageFile) -> np.ndarray:
         """The planes that a ground truth is compared with: interpolated linearly along z."""

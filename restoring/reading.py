@@ -67,10 +67,11 @@ class Part(NamedTuple):
         """Raise InputError where an image of `size` bytes is larger than what may be read."""
         limit = machine_bytes() * SHARE if self.max_gb is None else self.max_gb * 1e9
         if size > limit:
+            otherwise = "choose a part with --channel and --time" if is_volume(path) else "convert it to OME-Zarr"
             raise InputError(
                 f"{path}: claims to unpack to {size / 1e9:.1f} GB, more than "
                 f"{'an eighth of the memory of this machine' if self.max_gb is None else f'--max_gb={self.max_gb:g}'}; "
-                f"pass --max_gb={np.ceil(size / 1e8) / 10:g} to read it all the same, or convert it to OME-Zarr"
+                f"pass --max_gb={np.ceil(size / 1e8) / 10:g} to read it all the same, or {otherwise}"
             )
 
 

@@ -14,7 +14,8 @@ from restoring.normalization import Scale, block_means, stack_scale
 from restoring.reading import MICRONS, ome_details
 from restoring.sampling import rows_at
 
-UNITS = {**MICRONS, "um": 1.0, "micron": 1.0, "microns": 1.0, "μm": 1.0, "\\u00b5m": 1.0, "cm": 1e4}
+UNITS = {**MICRONS, **dict.fromkeys(("um", "micron", "microns", "μm", "\\u00b5m"), 1.0)}
+UNITS |= {"cm": 1e4, "meter": 1e6, "angstrom": 1e-4}
 SQUARE = 0.01  # by which the sides of a pixel may differ
 FARTHEST = 8  # pixels between the planes of recipe any_defect's simulated stacks (simulation/random_microscopes.py)
 LAYERED = 4.0  # times that neighbouring blocks may differ more along one axis than along the other
@@ -73,8 +74,9 @@ def _stored_voxels(image):
     sizes, unit = {}, "micrometres"
     if options.get("ome"):
         for axis in "ZYX":
-            factor = UNITS.get(str(details.get(f"PhysicalSize{axis}Unit", "µm")).lower())
-            sizes[axis] = float(details.get(f"PhysicalSize{axis}", 0)) * (factor or 0)
+            name = str(details.get(f"PhysicalSize{axis}Unit", "µm")).lower()
+            unit = unit if name else "units"  # as OME-Zarr may have them
+            sizes[axis] = float(details.get(f"PhysicalSize{axis}", 0)) * (UNITS.get(name, 0) if name else 1)
     elif options.get("imagej") and options.get("resolution"):
         factor = UNITS.get(str(details.get("unit", "")).lower())
         unit = unit if factor else "units"

@@ -13,7 +13,7 @@ import math
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from itertools import product
 from pathlib import Path
@@ -24,6 +24,7 @@ import numpy as np
 from common.errors import InputError
 from common.files import write_text
 from common.metrics import Moments
+from common.progress import progress_bar
 from data_utils import SCRIPT_DIR
 from restoring.apply import Applier
 from restoring.generator_file import Metadata
@@ -34,7 +35,7 @@ from restoring.outputs import beside
 from restoring.reading import WHOLE, Part, is_volume
 from restoring.restore_files import print_scores, print_summary
 from restoring.stacks import normalized_as_stack
-from restoring.zarr_files import Planes, Volume, find_volume, open_volume, place, plane_shape, upright
+from restoring.zarr_files import Planes, Volume, find_volume, open_volume, place, plane_shape, require, upright
 
 if TYPE_CHECKING:
     import distributed
@@ -63,6 +64,18 @@ class VolumeJob(NamedTuple):
     stack: bool  # whether the planes of a channel share their percentiles
     uncertainty: int | None = None
     calibration: str | None = None
+    factor: float | None = None  # pixels between planes, where stacks are made isotropic
+    slabs: tuple[int, int] | None = None  # XZ, and YZ sections that a worker then restores at once
+    disagreement: bool | None = None
+
+
+class Layout(NamedTuple):
+    """What the volumes that are written have in common: shape, chunks, zarr format and OME attributes."""
+
+    shape: tuple[int, ...]
+    chunks: tuple[int, ...]
+    version: int
+    attributes: dict
 
 
 class Block(NamedTuple):
@@ -101,28 +114,25 @@ def restore_volume(
     Raises:
         InputError: it cannot be read, restored or written.
     """
-    _require()
-    if metadata.makes_defects:
-        raise InputError("--input=*.zarr is for generators that restore; make defects from .npy or TIFF files")
-    if output.suffix.lower() in SUFFIXES:
-        raise InputError(f"--output={output}: a volume is written as OME-Zarr; choose a name in .zarr")
+    check_output(output, metadata)
     if options.calibration and metadata.normalization.kind == "fixed":
         raise InputError("--calibration: of volumes, only recipe tuned's uncertainty is calibrated; leave it out")
     source = find_volume(source, part)
     volume = open_volume(source, axes)
     array = volume.group[volume.dataset]
-    truths = open_truth(truth, axes, volume) if truth else None
+    truths = open_truth(truth, axes, volume, array.shape) if truth else None
     partial = output.with_name(f"{output.name}.partial")
     job = make_job(source, partial, volume, options)
     targets = [output, *(beside(output, kind) for kind in options.maps)]
-    done = prepare(targets, partial, job, array, volume.attributes)
+    layout = layout_of(volume, array.shape, dict.fromkeys("YX", BLOCK // 2), volume.attributes)
+    done = prepare(targets, partial, job, layout)
     blocks = [block for block in blocks_of(array.shape, volume.axes) if block.name() not in done]
-    origin = "as given" if axes else "from its metadata"
-    print(f"{source}: axes {volume.axes} ({origin}), shape {array.shape}, {array.dtype}; {len(done)} blocks are done")
-    run_blocks(scheduler, job, blocks)
+    print(f"{source}: {describe(volume, axes)}; {len(done)} blocks are done")
+    with connect(scheduler) as client, progress_bar(total=len(blocks), unit="block") as bar:
+        note_clipped(run_blocks(client, restore_block, job, blocks, bar.update), job)
     x = Planes(array, volume.axes)
     if options.check:
-        check_planes(job, options, metadata, array, volume.attributes)
+        check_planes(job, options, metadata, array, layout)
     for target, name in zip(targets, ("volume", *options.maps), strict=True):
         os.replace(partial / f"{name}.zarr", target)
     moments = [Moments.merged(parts) for parts in moments_of(job.done) if parts]
@@ -138,15 +148,31 @@ def restore_volume(
     shutil.rmtree(partial)
 
 
-def open_truth(path: Path, axes: str | None, volume: Volume) -> Planes:
-    """The planes of a volume's ground truth. Raises InputError where it is no volume of the same shape."""
+def check_output(output: Path, metadata: Metadata) -> None:
+    """Raise InputError where volumes cannot be restored here, by this generator, or to this name."""
+    require("distributed", "zarr")
+    if metadata.makes_defects:
+        raise InputError("--input=*.zarr is for generators that restore; make defects from .npy or TIFF files")
+    if output.suffix.lower() in SUFFIXES:
+        raise InputError(f"--output={output}: a volume is written as OME-Zarr; choose a name in .zarr")
+
+
+def describe(volume: Volume, axes: str | None) -> str:
+    """The axes of a volume and where they come from, shape and dtype, in words; `axes` as they are given or None."""
+    array, origin = volume.group[volume.dataset], "as given" if axes else "from its metadata"
+    return f"axes {volume.axes} ({origin}), shape {array.shape}, {array.dtype}"
+
+
+def open_truth(path: Path, axes: str | None, volume: Volume, shape: tuple[int, ...]) -> Planes:
+    """The planes of a volume's ground truth. Raises InputError where it is no volume of the restored one's shape."""
     if not is_volume(path):
         raise InputError(f"--ground_truth={path}: that of a volume is a volume, OME-Zarr")
     truth = open_volume(path, axes)
-    shapes = [each.group[each.dataset].shape for each in (truth, volume)]
-    if shapes[0] != shapes[1] or truth.axes != volume.axes:
-        raise InputError(f"{path}: {truth.axes} {shapes[0]}, but the input is {volume.axes} {shapes[1]}")
-    return Planes(truth.group[truth.dataset], truth.axes)
+    array = truth.group[truth.dataset]
+    if array.shape != shape or truth.axes != volume.axes:
+        whose = "input" if shape == volume.group[volume.dataset].shape else "output"
+        raise InputError(f"{path}: {truth.axes} {array.shape}, but the {whose} is {volume.axes} {shape}")
+    return Planes(array, truth.axes)
 
 
 def moments_of(done: str) -> list[list[Moments]]:
@@ -160,7 +186,7 @@ def moments_of(done: str) -> list[list[Moments]]:
 
 
 def check_planes(
-    job: VolumeJob, options: RestoreOptions, metadata: Metadata, array: zarr.Array, attributes: dict
+    job: VolumeJob, options: RestoreOptions, metadata: Metadata, array: zarr.Array, layout: Layout
 ) -> None:
     """Write the map of where the input contradicts the restored volume, plane by plane: CIN-GAN sees whole planes."""
     import zarr
@@ -170,21 +196,13 @@ def check_planes(
     check = CheckMap(Applier.load(options.cin_generator), metadata.normalization, options.task)
     path = Path(job.target).with_name("check.zarr")
     shutil.rmtree(path, ignore_errors=True)
-    create_volume(path, "float32", job, array, attributes)
+    create_volume(path, "float32", job, layout)
     target = zarr.open_group(path, mode="r+")[job.dataset]
     x, restored = Planes(array, job.axes), Planes(zarr.open_group(job.target, mode="r")[job.dataset], job.axes)
     for number, plane in enumerate(x.indices):
         whole, _ = plane_scales(job, shared_by(job, plane))
         found = check.of_plane(number, x[number], np.asarray(restored[number], np.float32), whole)
         target[place(job.axes, plane, slice(None), slice(None))] = upright(found, job.axes)
-
-
-def _require():
-    try:
-        import distributed  # noqa: F401
-        import zarr  # noqa: F401
-    except ImportError as failure:
-        raise InputError(f"volumes need {failure.name}; pip install -r requirements/large.txt") from failure
 
 
 def make_job(source: Path, partial: Path, volume: Volume, options: RestoreOptions) -> VolumeJob:
@@ -197,7 +215,7 @@ def make_job(source: Path, partial: Path, volume: Volume, options: RestoreOption
     return VolumeJob(*paths, volume.dataset, volume.axes, *how, stack, options.uncertainty, calibration)
 
 
-def prepare(outputs: list[Path], partial: Path, job: VolumeJob, array: zarr.Array, attributes: dict) -> set[str]:
+def prepare(outputs: list[Path], partial: Path, job: VolumeJob, layout: Layout) -> set[str]:
     """Make the partial output, or find it as it was left.
 
     Returns:
@@ -211,40 +229,49 @@ def prepare(outputs: list[Path], partial: Path, job: VolumeJob, array: zarr.Arra
             raise InputError(f"{output} exists; choose another --output, or remove it")
     # What is not asked for is left out: earlier versions did not know it.
     how = {key: value for key, value in job._asdict().items() if value is not None or key == "task"}
-    settings = json.dumps({**how, "shape": array.shape, "modified": os.path.getmtime(job.generator)})
+    settings = json.dumps({**how, "shape": layout.shape, "modified": os.path.getmtime(job.generator)})
     if partial.exists():
         begun = partial / "settings.json"
         if not begun.is_file() or begun.read_text() != settings:
             raise InputError(f"{partial} was begun with other settings; remove it, or choose another --output")
         return set(os.listdir(job.done))
     os.makedirs(job.done)
-    create_volume(Path(job.target), job.dtype, job, array, attributes)
-    if job.uncertainty:
-        create_volume(Path(job.target).with_name("uncertainty.zarr"), "float32", job, array, attributes)
+    create_volume(Path(job.target), job.dtype, job, layout)
+    for kind in ("uncertainty", "disagreement"):
+        if getattr(job, kind):
+            create_volume(Path(job.target).with_name(f"{kind}.zarr"), "float32", job, layout)
     write_text(partial / "settings.json", settings)
     return set()
 
 
-def create_volume(path: Path, dtype: str, job: VolumeJob, array: zarr.Array, attributes: dict) -> None:
-    """An empty volume of the same shape, axes, scale and zarr format; one resolution, chunks that blocks consist of."""
-    import zarr
+def layout_of(volume: Volume, shape: tuple[int, ...], chunks: dict[str, int], attributes: dict) -> Layout:
+    """The layout of volumes like another one: its format, and chunks of so many pixels along the axes that are named.
 
-    version = array.metadata.zarr_format
-    group = zarr.open_group(path, mode="w-", zarr_format=version)
+    Args:
+        attributes: of the volumes; of their resolutions the first is kept.
+    """
+    chunks = tuple(min(chunks.get(axis, 1), size) for axis, size in zip(volume.axes, shape, strict=True))
     scales = attributes["multiscales"][0]
     kept = {**attributes, "multiscales": [{**scales, "datasets": scales["datasets"][:1]}]}
+    return Layout(shape, chunks, volume.group[volume.dataset].metadata.zarr_format, kept)
+
+
+def create_volume(path: Path, dtype: str, job: VolumeJob, layout: Layout) -> None:
+    """An empty volume of one resolution."""
+    import zarr
+
+    version, kept = layout.version, dict(layout.attributes)
+    group = zarr.open_group(path, mode="w-", zarr_format=version)
     if str(path) != job.target:
         kept.pop("omero", None)  # The display range of an image would show a map black.
     group.attrs.update({"ome": kept} if version == 3 else kept)
-    sizes = zip(job.axes, array.shape, strict=True)
-    chunks = tuple(min(BLOCK // 2, size) if axis in "YX" else 1 for axis, size in sizes)
-    names = [axis["name"] for axis in scales["axes"]] if version == 3 else None
+    names = [axis["name"] for axis in kept["multiscales"][0]["axes"]] if version == 3 else None
     separator = {"name": "v2" if version == 2 else "default", "separator": "/"}
     group.create_array(
         job.dataset,
-        shape=array.shape,
+        shape=layout.shape,
         dtype=dtype,
-        chunks=chunks,
+        chunks=layout.chunks,
         dimension_names=names,
         chunk_key_encoding=separator,
     )
@@ -258,24 +285,38 @@ def blocks_of(shape: tuple[int, ...], axes: str) -> list[Block]:
     return [Block(plane, *corner) for plane in product(*map(range, planes)) for corner in corners]
 
 
-def run_blocks(scheduler: str | None, job: VolumeJob, blocks: list[Block]) -> None:
-    """Restore blocks on a dask cluster, or on one local process; a block whose worker dies is given to another."""
+def run_blocks(
+    client: distributed.Client, function: Callable, job: VolumeJob, blocks: Sequence, finished: Callable[[], object]
+) -> int:
+    """Run function(block, job=job) for every block on the client's workers; a dead worker's block is given to another.
+
+    Args:
+        finished: is called after each block.
+
+    Returns:
+        Number of pixels clipped to the output's dtype.
+
+    Raises:
+        InputError: a block failed.
+    """
     from distributed import as_completed
 
-    from common.progress import progress_bar
-
     clipped = 0
-    with connect(scheduler) as client, progress_bar(total=len(blocks), unit="block") as bar:
-        futures = client.map(restore_block, blocks, job=job, pure=False, retries=2, batch_size=100)
-        for future in as_completed(futures):
-            failure = future.exception()
-            if failure:
-                raise InputError(
-                    f"a block failed ({failure}); finished blocks are kept: repeat the same command to continue"
-                )
-            clipped += future.result()
-            future.release()
-            bar.update()
+    futures = client.map(function, blocks, job=job, pure=False, retries=2, batch_size=100)
+    for future in as_completed(futures):
+        failure = future.exception()
+        if failure:
+            raise InputError(
+                f"a block failed ({failure}); finished blocks are kept: repeat the same command to continue"
+            )
+        clipped += future.result()
+        future.release()
+        finished()
+    return clipped
+
+
+def note_clipped(clipped: int, job: VolumeJob) -> None:
+    """Say how many pixels were clipped."""
     if clipped:
         print(f"note: {clipped} pixels clipped to the range of {job.dtype}")
 
@@ -290,12 +331,17 @@ def connect(scheduler: str | None) -> Iterator[distributed.Client]:
         options = {"n_workers": 1, "threads_per_worker": 1, "dashboard_address": None, "silence_logs": 50}
         # A folder of its own, removed at the end: dask leaves one in the system's temporary folder.
         with (
-            tempfile.TemporaryDirectory() as folder,
+            tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder,
             dask.config.set(temporary_directory=folder),
-            distributed.LocalCluster(**options) as cluster,
-            distributed.Client(cluster) as client,
         ):
-            yield client
+            cluster = distributed.LocalCluster(**options)
+            try:
+                with distributed.Client(cluster) as client:
+                    yield client
+            finally:
+                # On a busy machine a process may outlive its SIGKILL by more than the 5 s that dask waits for it.
+                with contextlib.suppress(TimeoutError):
+                    cluster.close()
         return
     try:
         client = distributed.Client(scheduler, timeout=20)

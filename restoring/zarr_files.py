@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.util
+import math
 import shlex
 from collections.abc import Sequence
 from itertools import product
@@ -11,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from common.errors import InputError
-from restoring.reading import Part
+from restoring.reading import Part, Raw
 
 if TYPE_CHECKING:
     import zarr
@@ -21,6 +23,13 @@ CODECS = frozenset(
     "bytes transpose blosc gzip zstd zlib lz4 bz2 lzma shuffle delta crc32c sharding_indexed bitround "
     "fixedscaleoffset packbits".split()
 )
+
+
+def require(*modules: str) -> None:
+    """Raise InputError where a module that volumes need is not installed."""
+    for name in modules:
+        if importlib.util.find_spec(name) is None:
+            raise InputError(f"volumes need {name}; pip install -r requirements/large.txt")
 
 
 class Volume(NamedTuple):
@@ -129,6 +138,59 @@ def _codecs(array):
     return found
 
 
+def scales_of(volume: Volume) -> list[list[float]]:
+    """The sizes along every axis that multiply to those of a voxel: the full resolution's own first, then all others.
+
+    Raises:
+        InputError: it has none of its own, or they are no numbers.
+    """
+    scales = volume.attributes["multiscales"][0]
+    try:
+        own, common = scales["datasets"][0]["coordinateTransformations"], scales.get("coordinateTransformations") or ()
+        found = [[part["scale"] for part in parts if part["type"] == "scale"] for parts in (own, common)]
+        if not found[0]:
+            raise ValueError("its full resolution has none")
+        for scale in (*found[0], *found[1]):
+            if np.asarray(scale, float).shape != (len(volume.axes),):
+                raise ValueError(f"expected {len(volume.axes)} numbers, received {scale}")
+    except (TypeError, KeyError, ValueError) as failure:
+        raise InputError(f"{volume.group.store_path}: its scale cannot be read ({failure})") from failure
+    return [*found[0], *found[1]]
+
+
+def ome_metadata(volume: Volume) -> tuple[dict, list[str]]:
+    """Voxel sizes and names of a volume as `reading.ome_details` has them, each in its own unit; names of channels.
+
+    Without units sizes are numbers of the unit "", and not given where they are 1, which is what writers put there who
+    do not know them.
+    """
+    scales, found = volume.attributes["multiscales"][0], {}
+    spatial = [
+        (letter, size, str(axis.get("unit") or ""))
+        for letter, size, axis in zip(volume.axes, np.prod(scales_of(volume), axis=0), scales["axes"], strict=True)
+        if letter in "ZYX"
+    ]
+    units = [unit for _, _, unit in spatial]
+    if all(units) or (not any(units) and any(size != 1 for _, size, _ in spatial)):
+        for letter, size, unit in spatial:
+            found |= {f"PhysicalSize{letter}": float(size), f"PhysicalSize{letter}Unit": unit}
+    omero = volume.attributes.get("omero") or {}
+    channels = [str(channel.get("label") or number) for number, channel in enumerate(omero.get("channels") or ())]
+    return {"ome": True, "metadata": {"Name": str(scales.get("name") or ""), **found}}, channels
+
+
+def read_volume(path: Path, axes: str | None, part: Part) -> Raw:
+    """What is chosen of a volume, read into memory. Raises InputError: it cannot be read, or it is too large."""
+    require("zarr")
+    volume = open_volume(find_volume(path, part), axes)
+    array, (metadata, channels) = volume.group[volume.dataset], ome_metadata(volume)
+    chosen = part.indices(path, volume.axes, array.shape, channels)
+    part.check_size(path, array.nbytes / math.prod(array.shape[volume.axes.index(axis)] for axis in chosen))
+    raw = Raw(array, volume.axes, "as given" if axes else "from its metadata", metadata, channels)
+    raw = raw.take(path, part)
+    return raw._replace(array=np.asarray(raw.array))
+
+
 def plane_shape(shape: tuple[int, ...], axes: str) -> tuple[int, int]:
     """Rows and columns of a volume."""
     return shape[axes.index("Y")], shape[axes.index("X")]
@@ -162,5 +224,9 @@ class Planes(Sequence):
         return len(self.indices)
 
     def __getitem__(self, number: int) -> np.ndarray:
+        return self.read(self.indices[number])
+
+    def read(self, index: tuple[int, ...]) -> np.ndarray:
+        """The (H, W) plane at an index along all axes but y and x."""
         everything = slice(None)
-        return upright(self.array[place(self.axes, self.indices[number], everything, everything)], self.axes)
+        return upright(self.array[place(self.axes, index, everything, everything)], self.axes)

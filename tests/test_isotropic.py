@@ -41,12 +41,14 @@ def interpolated(stack, factor=FACTOR):
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
 def test_a_hyperstack_is_interpolated_at_the_places_of_its_planes_and_keeps_what_it_is(dtype, tmp_path):
     values = RNG.integers(0, 200, (2, 5, 2, 24, 32)).astype(dtype)
-    write_imagej(tmp_path / "x.tif", values, axes="TZCYX", finterval=2.0)
+    shown = {"mode": "composite", "Ranges": (0.0, 90.0, 5.0, 150.0)}
+    write_imagej(tmp_path / "x.tif", values, axes="TZCYX", finterval=2.0, **shown)
     assert run(tmp_path, identity_generator(), "x.tif", f"--dtype={np.dtype(dtype)}") == 0
     with tifffile.TiffFile(tmp_path / "r.tif") as file:
         found, details = file.asarray(), file.imagej_metadata
         assert file.series[0].axes == "TZCYX" and found.dtype == dtype and found.shape == (2, 17, 2, 24, 32)
         assert details["spacing"] == pytest.approx(0.2) and details["unit"] == "um" and details["finterval"] == 2.0
+        assert {name: details[name] for name in shown} == shown and details["channels"] == 2
         above, below = file.pages[0].tags["XResolution"].value
         assert below / above == pytest.approx(0.2)
     for time in (0, 1):

@@ -8,7 +8,7 @@ from contextlib import nullcontext
 import numpy as np
 import pytest
 from small_generators import identity_generator, metadata
-from small_stacks import blobs, blurred_stack, write_imagej
+from small_stacks import blobs, blurred_stack, write_imagej, write_zarr
 from test_readme import load_script
 from test_run_report import Page, is_self_contained, narrow
 
@@ -68,6 +68,19 @@ def test_it_prepares_trains_restores_and_shows(stack, commands):
     assert read_image(stack / "out.tif").planes.shape == (37, 40, 40)
     page = (stack / "out.html").read_text()
     assert page.count("data:image/png") == 6 and "10 planes became 37" in page and "XZ, y = 20" in page
+
+
+def test_of_a_volume_one_channel_is_trained_on_and_all_are_restored(tmp_path, commands):
+    pytest.importorskip("zarr", reason="requirements/large.txt is not installed")
+    stack = blurred_stack(blobs(37, 40))
+    write_zarr(tmp_path / "x.zarr", np.stack([stack, 2 * stack]), "CZYX", labels=["DNA", "actin"])
+    words = [f"--input={tmp_path}/x.zarr", "--channel=actin", f"--output={tmp_path}/out"]
+    with pytest.raises(InputError, match=r"out\.tif: expected a name in \.zarr"):
+        isotropic.main(isotropic.make_parser().parse_args([*words[:2], f"{words[2]}.tif"]))
+    assert isotropic.main(isotropic.make_parser().parse_args([*words[:2], f"{words[2]}.zarr"])) == 0
+    assert "--channel=actin" in commands[0] and "--channel=actin" not in commands[-1]
+    assert read_image(tmp_path / "out.zarr").shape == (2, 37, 40, 40)
+    assert (tmp_path / "out.html").read_text().count("data:image/png") == 6
 
 
 STAGES = ("prepare_stack.py", "train_CIN_GAN.py", "train_cGAN.py", "restore.py")

@@ -1,7 +1,8 @@
 """The commands of docs/isotropic.md run in their order, on a simulated stack, with two iterations a training."""
 
+import numpy as np
 import pytest
-from small_stacks import blobs, blurred_stack, write_imagej
+from small_stacks import blobs, blurred_stack, write_imagej, write_zarr
 from test_readme import SMALL, load_script, read_commands
 
 from restoring.image_files import read_image
@@ -12,7 +13,10 @@ ADDED = {"data/prepare_stack.py": ["--patch=32"], "isotropic.py": ["--minutes=0.
 @pytest.mark.slow
 def test_the_commands_of_the_page_run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    write_imagej(tmp_path / "stack.tif", blurred_stack(blobs(37, 40)))
+    pytest.importorskip("zarr", reason="requirements/large.txt is not installed")
+    stack = blurred_stack(blobs(37, 40))
+    write_imagej(tmp_path / "stack.tif", stack)
+    write_zarr(tmp_path / "volume.zarr", np.stack([stack, stack])[None], "TCZYX", labels=["DNA", "actin"])
     commands = read_commands("docs/isotropic.md")
     for name, *flags in commands:
         script = load_script(name)
@@ -23,3 +27,4 @@ def test_the_commands_of_the_page_run(tmp_path, monkeypatch):
     }
     for name in ("quick", "isotropic", "known", "trained", "trained_disagreement"):
         assert read_image(tmp_path / f"{name}.tif").planes.shape == (37, 40, 40), name
+    assert read_image(tmp_path / "isotropic_disagreement.zarr").shape == (1, 2, 37, 40, 40)

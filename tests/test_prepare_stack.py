@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tifffile
 from scipy.ndimage import gaussian_filter1d
-from small_stacks import blobs, blurred_stack, write_imagej
+from small_stacks import blobs, blurred_stack, write_imagej, write_zarr
 
 from common.errors import InputError
 from data import prepare_stack
@@ -106,3 +106,30 @@ def test_layered_tissue_is_noted(tmp_path, capsys):
     write_imagej(tmp_path / "stack.tif", blurred_stack(layers, FACTOR))
     run(tmp_path)
     assert "times more along z than along x" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("version", [2, 3])
+def test_a_volume_gives_the_set_of_the_same_stack_as_a_file(version, stack, capsys):
+    """The volume has another channel and another time, and stands in a folder."""
+    pytest.importorskip("zarr", reason="requirements/large.txt is not installed")
+    folder, values = stack
+    whole = np.zeros((2, 2, *values.shape), values.dtype)
+    whole[1, 0] = values
+    (folder / "volumes").mkdir()
+    write_zarr(folder / "volumes/a.zarr", whole, "TCZYX", version=version, labels=["DNA", "actin"])
+    run(folder)
+    chosen = ("--channel=DNA", "--time=1")
+    run(folder, "--name=Same", *chosen, source="volumes/a.zarr")
+    run(folder, "--name=Folder", *chosen, source="volumes")
+    said = capsys.readouterr().out
+    assert "a.zarr: axes ZYX (from its metadata), 17 x 96 x 96, uint16; voxels 0.8 x 0.2 x 0.2 micrometres" in said
+    for name in ("Same", "Folder"):
+        for kind in "XY":
+            found, expected = (np.load(folder / f"set/{each}_{kind}.npy") for each in (name, "Mine"))
+            np.testing.assert_array_equal(found, expected)
+    with pytest.raises(InputError, match=r"a\.zarr: 4 stacks \(axes TCZYX\); choose one with --channel and --time"):
+        run(folder, "--name=Another", source="volumes/a.zarr")
+    with pytest.raises(InputError, match=r"--channel=GFP, but there are 2 \(DNA, actin\)"):
+        run(folder, "--channel=GFP", "--name=Another", source="volumes/a.zarr")
+    with pytest.raises(InputError, match=r"unpack to 0\.0 GB, more than --max_gb=1e-06"):
+        run(folder, *chosen, "--max_gb=0.000001", "--name=Another", source="volumes/a.zarr")

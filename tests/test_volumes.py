@@ -173,7 +173,17 @@ def test_restored_blocks_that_are_not_finite_are_named(tmp_path, small_blocks):
     assert not (tmp_path / "out.zarr").exists() and not os.listdir(tmp_path / "out.zarr.partial/done")
 
 
-def test_the_process_of_this_machine_leaves_nothing_in_the_temporary_folder(tmp_path, generator, temporary_folder):
+def test_the_process_of_this_machine_leaves_nothing_in_the_temporary_folder(
+    tmp_path, generator, temporary_folder, monkeypatch
+):
+    """And what it restored is kept where its end takes longer than dask waits, as on a busy machine."""
+    close = distributed.LocalCluster.close
+
+    def close_late(cluster, timeout=None):
+        close(cluster, timeout)
+        raise TimeoutError
+
+    monkeypatch.setattr(distributed.LocalCluster, "close", close_late)
     source = write_volume(tmp_path / "in.zarr", RNG.gamma(2, 100, (1, 1, 80, 80)).astype(np.uint16))
     assert run(generator, source, tmp_path / "out.zarr") == 0
     assert zarr.open_group(tmp_path / "out.zarr")["0"][:].all() and not list(temporary_folder.iterdir())
