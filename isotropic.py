@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import multiprocessing
 import shlex
 import subprocess
@@ -29,6 +30,7 @@ import numpy as np
 from common.command_line import OneLineParser, not_negative
 from common.errors import InputError, run_script
 from common.files import json_values, write_text
+from common.memory import machine_bytes
 from common.pages import render, to_gray
 from data_utils import SCRIPT_DIR
 from restoring.image_files import ImageFile, image_name, read_image
@@ -72,6 +74,7 @@ def main(args: argparse.Namespace) -> int:
     source = read_image(args.input, args.axes, part_of(args))
     voxels = find_voxels(source, args.spacing)
     stacks = stacks_of(source)
+    check_size(stacks[0], voxels.factor)
     if not restored:
         generator = train(args, folder, stacks, voxels.factor) if args.minutes else None
         flags = [f"--average={args.average}", *([f"--generator_path={generator}"] if generator else [])]
@@ -79,9 +82,21 @@ def main(args: argparse.Namespace) -> int:
         whole = () if is_volume(args.input) else ("channel", "time", "max_gb")
         run("restore.py", [*reading(args, whole), f"--output={args.output}", "--isotropic", *flags])
     shown = part_of(args) if is_volume(args.input) else WHOLE
-    write_page(page, stacks[0], voxels.factor, read_image(args.output, part=shown._replace(scene=None)))
+    # However large: that it fits was checked before.
+    shown = shown._replace(scene=None, max_gb=math.inf)
+    write_page(page, stacks[0], voxels.factor, read_image(args.output, part=shown))
     print(f"{page} shows sections before and after")
     return 0
+
+
+def check_size(stack: np.ndarray, factor: float) -> None:
+    """Raise InputError where the result of a (Z, Y, X) stack is too large to be shown: more than half of the memory."""
+    size = 4 * len(plane_positions(len(stack), factor)) * stack[0].size  # bytes, float32
+    if size > machine_bytes() / 2:
+        raise InputError(
+            f"the result would take {size / 1e9:.1f} GB, more than half of this machine's memory; train with "
+            "data/prepare_stack.py and restore with restore.py --isotropic (docs/isotropic.md)"
+        )
 
 
 def reading(args: argparse.Namespace, part: Sequence[str] = ("channel", "time", "max_gb")) -> list[str]:
@@ -139,7 +154,8 @@ def train(args: argparse.Namespace, folder: Path, stacks: np.ndarray, factor: fl
         run("data/prepare_stack.py", [*reading(args), f"--name={TASK}", f"--output={data}", f"--patch={patch}", *psf])
         write_text(folder / "arguments.json", json.dumps(arguments_of(args), indent=2) + "\n")
     restoring = estimate(rows, height, width, args.average)
-    print(f"\ntraining takes {args.minutes:g} minutes, then restoring about {restoring}")
+    each = " for each channel and time" if is_volume(args.input) else ""
+    print(f"\ntraining takes {args.minutes:g} minutes, then restoring about {restoring}{each}")
     shared = ["--recipe=tuned", f"--data_dir={data}", f"--dir={folder}", f"--no_rotate={TASK}", "--save_every=50"]
     shared.append("--eval_every=500")  # The minutes are for the training.
     long = [*shared, "--num_iters=100000"]

@@ -177,9 +177,13 @@ def main(*flags, without: str = "", adversarial: float = 0.0, filters: int = PUB
         raise InputError(f"expected --adversarial=WEIGHT or one --without of {', '.join(INGREDIENTS)}")
     if not (without or adversarial or filters != PUBLISHED_FILTERS):
         raise InputError("nothing is changed; give --without, --adversarial or --filters")
+    if adversarial and gan == "cin_gan":
+        raise InputError("--adversarial is for --gan=cgan; leave one of them out")
     if gan not in ("cgan", "cin_gan") or (without and (gan == "cin_gan") != (without in PAPER_CIN)):
         raise InputError(f"--gan={gan}: expected cgan, or cin_gan with --without of {', '.join(PAPER_CIN)}")
     if without in BASELINE:
+        if filters != PUBLISHED_FILTERS:
+            raise InputError(f"--filters={filters} belongs to recipe paper; leave it out")
         args = train_baseline.make_parser().parse_args(flags)
         if args.method not in ("cyclegan", "deblurgan"):
             raise InputError(f"--method={args.method}: --without=filters is for cyclegan and deblurgan")

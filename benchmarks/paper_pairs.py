@@ -74,16 +74,17 @@ def main(
     text = print_table(["spectrum 0 / spectrum 1 / noise / gain / offset", *names], distances)
 
     record, pairs = Record(dir / "paper_pairs.json"), []
+    settings = f"{filters}_{cin_iters}_{num_iters}"
     words = [*shared, f"--num_iters={num_iters}"]
     trained = partial(measure, words, "Microscopy_cGAN_results", dir / f"pairs_alone_{filters}_{num_iters}", tasks)
-    found = {"ten pairs alone": record.add("ten pairs alone", str(num_iters), trained)}
+    found = {"ten pairs alone": record.add("ten pairs alone", settings, trained)}
     for maker in ("CIN-GAN as published", "CIN-GAN without rate of 1e-5", "control"):
         for how, alpha in ALPHAS.items():
             flags = ["--cin_augment=True", f"--alpha={alpha}", f"--cin_generator_path={makers[maker]}"]
-            folder = dir / f"{maker}_{alpha}_{filters}_{num_iters}".replace(" ", "_")
+            folder = dir / f"{maker}_{alpha}_{filters}_{cin_iters}_{num_iters}".replace(" ", "_")
             results = "Microscopy_cGAN_results_CIN_augm"
             trained = partial(measure, [*words, *flags], results, folder, tasks)
-            found[f"{maker}, {how}"] = record.add(f"{maker}, {how}", str(num_iters), trained)
+            found[f"{maker}, {how}"] = record.add(f"{maker}, {how}", settings, trained)
     for label, scores in found.items():
         pairs.append([label, *("{:.2f} / {:.3f}".format(*scores[name]) for name in names)])
     text += "\n" + print_table(["affine PSNR / SSIM", *names], pairs)

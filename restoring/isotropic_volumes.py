@@ -129,6 +129,7 @@ def restore_isotropic_volume(
     partial = output.with_name(f"{output.name}.partial")
     job = make_job(source, partial, volume, options)
     job = job._replace(factor=voxels.factor, slabs=slabs, disagreement=options.disagreement or None, stack=True)
+    job = job._replace(spacing=options.spacing)
     chunks = {"Z": DEPTH, "Y": DEPTH, "X": slabs[1]}
     layout = layout_of(volume, shape, chunks, isotropic_attributes(volume, voxels))
     targets = [output, *(beside(output, kind) for kind in options.maps)]

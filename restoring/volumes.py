@@ -67,6 +67,7 @@ class VolumeJob(NamedTuple):
     factor: float | None = None  # pixels between planes, where stacks are made isotropic
     slabs: tuple[int, int] | None = None  # XZ, and YZ sections that a worker then restores at once
     disagreement: bool | None = None
+    spacing: tuple[float, ...] | None = None  # voxel sizes as given, which are written
 
 
 class Layout(NamedTuple):
@@ -234,6 +235,8 @@ def prepare(outputs: list[Path], partial: Path, job: VolumeJob, layout: Layout) 
         begun = partial / "settings.json"
         if not begun.is_file() or begun.read_text() != settings:
             raise InputError(f"{partial} was begun with other settings; remove it, or choose another --output")
+        if not Path(job.target).exists():
+            raise InputError(f"{partial} is left of a result that was finished; remove it to restore once more")
         return set(os.listdir(job.done))
     os.makedirs(job.done)
     create_volume(Path(job.target), job.dtype, job, layout)

@@ -6,6 +6,7 @@ import keras
 import pytest
 
 from benchmarks import ablation
+from common.errors import InputError
 from methods import BASELINES
 from recipes.paper import PAPER
 from recipes.tuned import TUNED
@@ -112,3 +113,16 @@ def test_the_adversarial_term_comes_with_its_discriminator():
     part = ablation.tuned_with_adversarial(0.003).cgan
     assert part.terms[:-1] == TUNED.cgan.terms and part.terms[-1].weight == 0.003
     assert set(part.build(0, 1, None).networks) == {"generator", "discriminator"}
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ({"gan": "cin_gan", "adversarial": 0.1}, "--adversarial is for --gan=cgan"),
+        ({"gan": "cin_gan", "without": "dropout"}, "or cin_gan with --without of content of y"),
+        ({"without": "filters", "filters": 32}, "--filters=32 belongs to recipe paper"),
+    ],
+)
+def test_changes_that_do_not_fit_each_other_are_errors(flags, message):
+    with pytest.raises(InputError, match=message):
+        ablation.main(**flags)

@@ -55,6 +55,13 @@ def stack(tmp_path):
     return tmp_path
 
 
+def test_a_result_too_large_to_show_is_refused_before_training(stack, commands, monkeypatch):
+    monkeypatch.setattr(isotropic, "machine_bytes", lambda: 1e5)
+    with pytest.raises(InputError, match=r"the result would take 0.0 GB, more than half of this machine's memory"):
+        run(stack)
+    assert not commands
+
+
 def test_it_prepares_trains_restores_and_shows(stack, commands):
     assert run(stack, "--minutes=10") == 0
     assert [command[1].rsplit("/", 1)[1] for command in commands] == [

@@ -177,8 +177,10 @@ def test_a_run_that_stops_goes_on_and_averages_nothing_twice(mark, tmp_path, wor
     with pytest.raises(InputError, match=r"a block failed \(stopped\); finished blocks are kept"):
         run(generator, source, tmp_path / "r.zarr", workers)
     assert not (tmp_path / "r.zarr").exists()
-    with pytest.raises(InputError, match="begun with other settings"):
-        run(generator, source, tmp_path / "r.zarr", "--spacing=0.6,0.2,0.2", workers)
+    # Also where planes are as many pixels apart: the sizes themselves are written.
+    for spacing in ("0.6,0.2,0.2", f"{0.4 * FACTOR},0.4,0.4"):
+        with pytest.raises(InputError, match="begun with other settings"):
+            run(generator, source, tmp_path / "r.zarr", f"--spacing={spacing}", workers)
     stops.clear()
     assert run(generator, source, tmp_path / "r.zarr", workers) == 0
     assert len(marked) == len(set(marked)) == 12

@@ -18,12 +18,12 @@ def test_both_tables_have_a_row_for_each_training(pair_folder, tmp_path, monkeyp
     ]
     assert trained[-7:] == [
         ("pairs_alone_16_2", []),
-        ("CIN-GAN_as_published_0.3_16_2", ["--alpha=0.3"]),
-        ("CIN-GAN_as_published_1.0_16_2", ["--alpha=1.0"]),
-        ("CIN-GAN_without_rate_of_1e-5_0.3_16_2", ["--alpha=0.3"]),
-        ("CIN-GAN_without_rate_of_1e-5_1.0_16_2", ["--alpha=1.0"]),
-        ("control_0.3_16_2", ["--alpha=0.3"]),
-        ("control_1.0_16_2", ["--alpha=1.0"]),
+        ("CIN-GAN_as_published_0.3_16_3_2", ["--alpha=0.3"]),
+        ("CIN-GAN_as_published_1.0_16_3_2", ["--alpha=1.0"]),
+        ("CIN-GAN_without_rate_of_1e-5_0.3_16_3_2", ["--alpha=0.3"]),
+        ("CIN-GAN_without_rate_of_1e-5_1.0_16_3_2", ["--alpha=1.0"]),
+        ("control_0.3_16_3_2", ["--alpha=0.3"]),
+        ("control_1.0_16_3_2", ["--alpha=1.0"]),
     ]
     text = (tmp_path / "out" / "paper_pairs.md").read_text()
     assert (
