@@ -26,7 +26,7 @@ def quick_networks(monkeypatch):
 
     monkeypatch.setattr(models, "resnet", body)
     monkeypatch.setattr(models, "patch_discriminator", lambda filters, conditional: judge((4, 8), True, conditional))
-    monkeypatch.setattr(models, "patch_critic", lambda num_tasks: critic(num_tasks, (4, 8)))
+    monkeypatch.setattr(models, "patch_critic", lambda num_tasks, filters: critic(num_tasks, (4, 8)))
 
 
 @pytest.mark.parametrize(
