@@ -115,8 +115,12 @@ def _as_of_today(scales, ndim, given):
     """Multiscales of versions 0.1 to 0.3 as 0.4 has them: axes are named, every resolution has a scale."""
     names = list(given.lower()) if given else scales.get("axes") or list("tczyx"[-ndim:])
     kinds = {"t": "time", "c": "channel", "z": "space", "y": "space", "x": "space"}
+    # Axes that are given replace names, not units.
+    units = [axis.get("unit") if isinstance(axis, dict) else None for axis in scales.get("axes") or ()] or [None] * ndim
     named = [
-        {"name": axis, **({"type": kinds[axis]} if axis in kinds else {})} for axis in names if isinstance(axis, str)
+        {"name": axis, **({"type": kinds[axis]} if axis in kinds else {}), **({"unit": unit} if unit else {})}
+        for axis, unit in zip(names, units, strict=False)
+        if isinstance(axis, str)
     ]
     one = [{"type": "scale", "scale": [1.0] * ndim}]
     datasets = [{"coordinateTransformations": one, **dataset} for dataset in scales["datasets"]]

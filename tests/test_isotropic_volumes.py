@@ -109,6 +109,7 @@ def test_axes_come_in_any_order(axes, tmp_path, workers):
     ("sizes", "unit", "flags", "scale", "written"),
     [
         ((800, 200, 200), "nanometer", (), [200, 200, 200], "nanometer"),
+        ((800, 200, 200), "nanometer", ("--axes=ZYX",), [200, 200, 200], "nanometer"),
         ((4, 1, 1), None, (), [1, 1, 1], None),
         ((1, 1, 1), None, ("--spacing=1.2,0.3,0.3",), [0.3, 0.3, 0.3], "micrometer"),
     ],
