@@ -10,10 +10,13 @@ import numpy as np
 
 
 def render(template: Path, **fields: object) -> str:
-    """A page from its template; every text in the fields is escaped unless it is Markup."""
+    """A page from its template, which may include files of this folder; texts in the fields are escaped, Markup not."""
     import jinja2
 
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
+    loader = jinja2.FileSystemLoader(Path(__file__).parent)
+    environment = jinja2.Environment(
+        loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, keep_trailing_newline=True
+    )
     environment.filters["embed"] = embed
     environment.filters["png"] = png
     return environment.from_string(template.read_text(encoding="utf-8")).render(fields)
