@@ -2,23 +2,29 @@
 
     python -m benchmarks isotropic --output=OUT                     methods that train nothing: minutes
     python -m benchmarks isotropic --output=OUT --minutes=3         and trainings of three minutes for each volume
-    python -m benchmarks isotropic --output=OUT --minutes=10 --side=256
+    python -m benchmarks isotropic --output=OUT --minutes=3 --seeds=0,1,2       three volumes of each kind
 
 Nuclei in tissue, filaments and membranes, each isotropic. The stack is the volume blurred along z (Gaussian, sigma 2.5
 pixels), of which every 5th plane is recorded with 100 photons at bright structures and read noise of 1.6 electrons.
 Compared: linear interpolation; Richardson-Lucy with the true blur (scikit-image, the best of 5 to 40 iterations by the
 truth, which a user does not know); the shipped generator; with --minutes, isotropic.py, blind and with the true blur,
-and CARE on pairs that prepare_stack.py --psf makes with the true blur and one 30 % too narrow and too wide
-(IsotropicCARE's way, with csbdeep's network and loss). --real=A.tif,B.tif prints instead how much power stacks have
-along z, compared with x, before and after the shipped generator, or --generator's. At the end, how
-far the generator moves point sources along z. Records are kept in OUT, and the same command goes on. --picture=FILE.png
-draws the middle XZ section of every volume, as each method shows it.
+and csbdeep's IsotropicCARE with the true blur and one 30 % too narrow and too wide (see `isotropic_care`). A seed is
+one volume and its noise. --real=A.tif,B.tif prints instead how much power stacks have along z, compared with x: as
+interpolated, after the shipped generator or --generator's, and with --minutes after isotropic.py. At the end, how far
+the generator moves point sources along z. Records are kept in OUT, by sizes and minutes, and the same command goes on.
+--picture=FILE.png draws the middle XZ section of the first seed's volumes, as each method shows it.
 """
 
+import contextlib
+import io
+import shutil
+import sys
+import time
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import keras
 import numpy as np
 import tifffile
 from matplotlib.figure import Figure
@@ -27,8 +33,9 @@ from scipy.spatial import cKDTree
 from scipy.special import expit
 from skimage.restoration import richardson_lucy
 
-from benchmarks.measuring import Record, print_table, train_once
+from benchmarks.measuring import Record, print_table
 from common.metrics import fit_affine, mean_scores
+from methods.care import load_csbdeep
 from restoring.generator_file import SHIPPED
 from restoring.image_files import read_image
 from restoring.isotropic import IsotropicRestorer
@@ -87,9 +94,9 @@ def filaments(rng, shape):
 VOLUMES = {"nuclei": nuclei, "filaments": filaments, "membranes": membranes}
 
 
-def simulate(kind, planes, side):
+def simulate(kind, planes, side, seed=0):
     """(truth (Z, Y, X), stack of every STEP-th plane) as float32, 1 at bright structures."""
-    rng = np.random.default_rng(list(VOLUMES).index(kind))
+    rng = np.random.default_rng([list(VOLUMES).index(kind), seed])
     truth = gaussian_filter(VOLUMES[kind](rng, (planes, side, side)), 0.8)
     truth /= np.percentile(truth, 99.5)
     blurred = gaussian_filter1d(truth, SIGMA, axis=0)[::STEP]
@@ -106,11 +113,16 @@ def score(volume, truth):
     return [float(np.mean([one[f"affine_{name}"] for one in found])) for name in ("psnr", "ssim")]
 
 
+def blur_along_z(width=1.0):
+    """The Gaussian of 21 rows by which light is smeared, or one `width` times as wide; its sum is 1."""
+    along = np.exp(-(np.arange(-10, 11) ** 2) / (2 * (width * SIGMA) ** 2))
+    return along / along.sum()
+
+
 def deconvolve(volume, truth):
     """The best result of Richardson-Lucy with the true blur along z, over its numbers of iterations."""
-    along = np.exp(-(np.arange(-10, 11) ** 2) / (2 * SIGMA**2))[:, None, None]
-    bright = np.maximum(volume, 1e-3)
-    results = [richardson_lucy(bright, along / along.sum(), num_iter=rounds, clip=False) for rounds in ROUNDS]
+    along, bright = blur_along_z()[:, None, None], np.maximum(volume, 1e-3)
+    results = [richardson_lucy(bright, along, num_iter=rounds, clip=False) for rounds in ROUNDS]
     return max(results, key=lambda result: score(result, truth)[0])
 
 
@@ -120,40 +132,82 @@ def restored(generator, folder, average=1):
     return restorer.restore(read_image(folder / "stack.tif"), folder / "restored.tif")
 
 
-def trained(folder, minutes, width=None):
-    """The stack of a folder as isotropic.py makes it: blind, or with a blur `width` times as wide as the true one."""
-    output = folder / f"{f'psf_{width}' if width else 'blind'}.tif"
+def trained(path, minutes, width=None):
+    """A stack's file as isotropic.py makes it: blind, or with a blur `width` times as wide as the true one."""
+    output = path.with_name(f"{path.stem}_{f'psf_{width}' if width else 'blind'}.tif")
     if not output.is_file():
         psf = [f"--psf={SIGMA * PIXEL * width}"] if width else []
-        words = [f"--input={folder / 'stack.tif'}", f"--output={output}", f"--minutes={minutes}", *psf]
+        words = [f"--input={path}", f"--output={output}", f"--minutes={minutes}", *psf]
         run_logged(["isotropic.py", *words], output.with_suffix(".txt"))
-    return read_image(output).planes
+    return read_image(output)
 
 
-def care(folder, minutes, width):
-    """The stack of a folder, restored by a CARE network that saw the pairs of a blur (IsotropicCARE's way)."""
-    place = folder / f"care_{width}"
-    if not (place / "set").is_dir():
-        words = [f"--input={folder / 'stack.tif'}", "--name=Stack", f"--output={place / 'set'}", "--patch=64"]
-        run_logged(["data/prepare_stack.py", *words, f"--psf={SIGMA * PIXEL * width}"], place / "log.txt")
-    words = ["train_baseline.py", "--method=care", f"--data_dir={place / 'set'}", "--num_gpu=0", "--num_iters=100000"]
-    run = train_once([*words, f"--max_seconds={60 * minutes}"], place, "CARE_results")
-    return restored(run / "Stack" / "generator.h5", folder)
+class TimeLimit(keras.callbacks.Callback):
+    """Stops a training after so many seconds, and prints its iterations."""
+
+    def __init__(self, seconds):
+        super().__init__()
+        self.seconds, self.iterations = seconds, 0
+
+    def on_train_begin(self, logs=None):
+        self.began = time.monotonic()
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.iterations += 1
+        self.model.stop_training = time.monotonic() - self.began > self.seconds
+
+    def on_train_end(self, logs=None):
+        print(f"IsotropicCARE: {self.iterations} iterations", file=sys.stderr, flush=True)
 
 
-def measure(record, kind, folder, truth, stack, generator, minutes):
+def isotropic_care(stack, minutes, width):
+    """The stack as csbdeep's own IsotropicCARE restores it, trained on its planes, a blur `width` times as wide.
+
+    As in csbdeep's example: 512 patches, a tenth of them for validation, blurred and sampled by csbdeep along x; its
+    default network, loss and learning rate. Patches of 64 pixels and batches of 8. csbdeep aligns the first and last
+    row with the first and last plane and makes STEP rows of each plane, which stretches z; its rows are put back where
+    they belong, so that the stretch does not count.
+    """
+    load_csbdeep()
+    from csbdeep.data import RawData, anisotropic_distortions, create_patches
+    from csbdeep.models import Config, IsotropicCARE
+
+    with contextlib.redirect_stdout(io.StringIO()):
+        distortions = anisotropic_distortions(STEP, blur_along_z(width).astype(np.float32), psf_axes="X")
+        raw = RawData.from_arrays([stack], [stack], axes="ZYX")
+        sharp = create_patches(raw, (1, 64, 64), n_patches_per_image=512, transforms=[distortions], verbose=False)[:2]
+        x, y = (np.moveaxis(patches[:, :, 0], 1, -1) for patches in sharp)  # (512, 64, 64, 1)
+        model = IsotropicCARE(Config("YX", 1, 1, train_batch_size=8, train_steps_per_epoch=100000), basedir=None)
+        model.prepare_for_training()
+        model.callbacks.append(TimeLimit(60 * minutes))
+        held = len(x) // 10
+        model.train(x[held:], y[held:], validation_data=(x[:held], y[:held]), epochs=1)
+        volume = model.predict(stack, "ZYX", STEP)
+    return rows_at(volume, plane_positions(len(stack), STEP) * (len(volume) - 1) / (len(stack) - 1))
+
+
+def measure(record, key, folder, truth, stack, generator, minutes):
     """Add the scores of every method on one volume to the record."""
-    linear = rows_at(stack, plane_positions(len(stack), STEP))
-    record.add("linear interpolation", kind, lambda: score(linear, truth))
-    record.add("Richardson-Lucy, true blur", kind, lambda: score(deconvolve(linear, truth), truth))
-    record.add("shipped generator", kind, lambda: score(restored(generator, folder), truth))
+    linear, path = rows_at(stack, plane_positions(len(stack), STEP)), folder / "stack.tif"
+    record.add("linear interpolation", key, lambda: score(linear, truth))
+    record.add("Richardson-Lucy, true blur", key, lambda: score(deconvolve(linear, truth), truth))
+    record.add("shipped generator", key, lambda: score(restored(generator, folder), truth))
     if not minutes:
         return
-    record.add("ours, blind", kind, lambda: score(trained(folder, minutes), truth))
-    record.add("ours, pairs of the true blur", kind, lambda: score(trained(folder, minutes, 1.0), truth))
+    record.add("isotropic.py", key, lambda: score(trained(path, minutes).planes, truth))
+    record.add("isotropic.py --psf, true blur", key, lambda: score(trained(path, minutes, 1.0).planes, truth))
     for label, width in WIDTHS.items():
-        one = partial(care, folder, minutes, width)
-        record.add(f"CARE, pairs of a blur {label}", kind, lambda f=one: score(f(), truth))
+        one = partial(isotropic_care, stack, minutes, width)
+        record.add(f"IsotropicCARE, blur {label}", key, lambda f=one: score(f(), truth))
+
+
+def cell(found, kind, seeds):
+    """PSNR and SSIM of a method on the volumes of a kind: mean, and standard deviation of several."""
+    scores = np.array([found[f"{kind} {seed}"] for seed in seeds if f"{kind} {seed}" in found])
+    if not len(scores):
+        return ""
+    spread = f" ± {scores[:, 0].std(ddof=1):.2f}" if len(scores) > 1 else ""
+    return f"{scores[:, 0].mean():.2f}{spread} / {scores[:, 1].mean():.3f}"
 
 
 def stretch(generator, rows=201, side=48):
@@ -177,8 +231,8 @@ def stretch(generator, rows=201, side=48):
     return moved
 
 
-def compare_real(paths, generator):
-    """Rows of the table on real stacks: interpolated, then restored."""
+def compare_real(paths, generator, output, minutes):
+    """Rows of the table on real stacks: interpolated, restored untrained, and after training on each."""
     restorer = IsotropicRestorer(RestoreOptions(generator, isotropic=True))
     for path in map(Path, paths.split(",")):
         source = read_image(path)
@@ -187,24 +241,29 @@ def compare_real(paths, generator):
         yield [f"{path.stem}, interpolated", *map("{:+.2f}".format, spectra_along(linear))]
         with TemporaryDirectory() as folder:
             volume = restorer.restore(source, Path(folder) / "restored.tif")
-        yield [f"{path.stem}, restored", *map("{:+.2f}".format, spectra_along(volume))]
+        yield [f"{path.stem}, shipped generator", *map("{:+.2f}".format, spectra_along(volume))]
+        if minutes:
+            output.mkdir(parents=True, exist_ok=True)
+            shutil.copy(path, output)
+            volume = stacks_of(trained(output / path.name, minutes))[0]
+            yield [f"{path.stem}, isotropic.py", *map("{:+.2f}".format, spectra_along(volume))]
 
 
-def draw(path, output, kinds, planes, side, generator, minutes):
+def draw(path, output, kinds, planes, side, seed, generator, minutes):
     """Write a picture of the middle XZ sections, a row of panels for each kind, in the range of the truth."""
     figure = Figure(figsize=(12, 2.1 * len(kinds)), dpi=110, layout="constrained")
     panels = figure.subplots(len(kinds), 5 + bool(minutes), squeeze=False)
     for line, kind in zip(panels, kinds, strict=True):
-        truth, stack = simulate(kind, planes, side)
-        linear = rows_at(stack, plane_positions(len(stack), STEP))
+        truth, stack = simulate(kind, planes, side, seed)
+        folder, linear = output / f"{kind}_{seed}", rows_at(stack, plane_positions(len(stack), STEP))
         volumes = {
             "planes as recorded": stack.repeat(STEP, axis=0),
             "interpolated": linear,
             "Richardson-Lucy, true blur": deconvolve(linear, truth),
-            "shipped generator": restored(generator, output / kind),
+            "shipped generator": restored(generator, folder),
         }
         if minutes:
-            volumes["isotropic.py"] = trained(output / kind, minutes)
+            volumes["isotropic.py"] = trained(folder / "stack.tif", minutes).planes
         volumes["truth"] = truth
         shown = truth[: len(linear), side // 2]
         low, high = np.percentile(shown, [0.5, 99.8])
@@ -246,28 +305,29 @@ def main(
     side: int = 128,
     planes: int = 96,
     kinds: str = ",".join(VOLUMES),
+    seeds: str = "0",
     generator: Path = SHIPPED,
     real: str = "",
     picture: str = "",
 ):
+    output /= f"{planes}x{side}_{minutes:g}min"
     if real:
         print_table(
-            ["log10 of power along z over x, at cycles a pixel", *map(str, BANDS)], compare_real(real, generator)
+            ["log10 of power along z over x, at cycles a pixel", *map(str, BANDS)],
+            compare_real(real, generator, output, minutes),
         )
         return
-    record, chosen = Record(output / "scores.json"), kinds.split(",")
-    for kind in chosen:
-        folder = output / kind
-        folder.mkdir(parents=True, exist_ok=True)
-        truth, stack = simulate(kind, planes, side)
-        write_stack(folder / "stack.tif", stack)
-        measure(record, kind, folder, truth, stack, generator, minutes)
+    record, chosen, numbers = Record(output / "scores.json"), kinds.split(","), [int(seed) for seed in seeds.split(",")]
+    for seed in numbers:
+        for kind in chosen:
+            folder = output / f"{kind}_{seed}"
+            folder.mkdir(parents=True, exist_ok=True)
+            truth, stack = simulate(kind, planes, side, seed)
+            write_stack(folder / "stack.tif", stack)
+            measure(record, f"{kind} {seed}", folder, truth, stack, generator, minutes)
     if picture:
-        draw(picture, output, chosen, planes, side, generator, minutes)
-    rows = [
-        [label, *("{:.2f} / {:.3f}".format(*found[kind]) if kind in found else "" for kind in chosen)]
-        for label, found in record.results.items()
-    ]
+        draw(picture, output, chosen, planes, side, numbers[0], generator, minutes)
+    rows = [[label, *(cell(found, kind, numbers) for kind in chosen)] for label, found in record.results.items()]
     print_table(["PSNR dB / SSIM", *chosen], rows)
     moved = stretch(generator)
     print("pixels by which points at every 20th of 201 rows move:", " ".join(f"{one:+.2f}" for one in moved))
