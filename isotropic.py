@@ -27,11 +27,12 @@ from pathlib import Path
 
 import numpy as np
 
-from common.command_line import OneLineParser, not_negative
+from common.command_line import OneLineParser, integer, not_negative
 from common.errors import InputError, run_script
 from common.files import json_values, write_text
 from common.memory import machine_bytes
 from common.pages import render, to_gray
+from data.patches import most_depth_ranges
 from data_utils import SCRIPT_DIR
 from restoring.image_files import ImageFile, image_name, read_image
 from restoring.options import add_part_flags, part_of, spacing
@@ -54,6 +55,7 @@ def make_parser() -> argparse.ArgumentParser:
     add("--spacing", type=spacing, metavar="Z,Y,X", help="micrometres between planes and pixels (default: the file's)")
     add("--minutes", type=not_negative, default=10, help="of training (default: 10); 0: the shipped generator")
     add("--psf", metavar="FILE|SIGMA", help="point spread function along z, as for data/prepare_stack.py")
+    add("--depth_ranges", type=integer(1), default=1, help="for blur that grows with depth (default: 1)")
     add("--average", choices=["1", "8"], default="1", help="8: mean over flips; slower")
     add_part_flags(add)
     return parser
@@ -64,8 +66,11 @@ def main(args: argparse.Namespace) -> int:
     suffixes = (".zarr",) if is_volume(args.input) else (".tif", ".tiff")
     if args.output.suffix.lower() not in suffixes:
         raise InputError(f"--output={args.output}: expected a name in {suffixes[0]}")
-    if args.psf and not args.minutes:
-        raise InputError("--psf is for training; leave it out, or pass --minutes")
+    if args.psf and args.depth_ranges > 1:
+        raise InputError(f"--depth_ranges={args.depth_ranges} is for training without --psf; leave out one of them")
+    for flag, given in (("--psf", args.psf), ("--depth_ranges", args.depth_ranges > 1)):
+        if given and not args.minutes:
+            raise InputError(f"{flag} is for training; leave it out, or pass --minutes")
     page, folder = args.output.with_suffix(".html"), args.output.with_name(f"{image_name(args.output)}_training")
     restored = is_begun(folder, args) and args.output.exists() and not page.exists()
     for path in (args.output, page):
@@ -112,7 +117,8 @@ def is_begun(folder: Path, args: argparse.Namespace) -> bool:
     record = folder / "arguments.json"
     if not record.is_file():
         return False
-    earlier, now = json.loads(record.read_text(encoding="utf-8")), arguments_of(args)
+    # Runs of before knew no depth ranges.
+    earlier, now = {"depth_ranges": 1, **json.loads(record.read_text(encoding="utf-8"))}, arguments_of(args)
     changed = [f"--{name} was {earlier.get(name)}, is now {now[name]}" for name in now if earlier[name] != now[name]]
     if changed:
         raise InputError(f"{folder} was made with other arguments ({'; '.join(changed)}); choose another --output")
@@ -140,23 +146,27 @@ def train(args: argparse.Namespace, folder: Path, stacks: np.ndarray, factor: fl
         raise InputError(f"{args.input}: {len(stacks)} stacks; choose one to train on with --channel and --time")
     planes, height, width = stacks.shape[1:]
     rows = len(plane_positions(planes, factor))
-    patch = next((size for size in PATCHES if size <= min(rows, height, width)), None)
+    fitting = (size for size in PATCHES if size <= min(rows, height, width))
+    patch = next((size for size in fitting if most_depth_ranges(rows, size) >= args.depth_ranges), None)
     if patch is None:
+        ranges = f" in {args.depth_ranges} depth ranges" if args.depth_ranges > 1 else ""
         raise InputError(
-            f"{args.input}: sections of {rows} rows and planes of {height} x {width} pixels are too small to "
-            f"train on, {PATCHES[-1]} are needed; pass --minutes=0 to restore with the shipped generator"
+            f"{args.input}: sections of {rows} rows and planes of {height} x {width} pixels are too small to train on"
+            f"{ranges}, {PATCHES[-1]} are needed; pass --minutes=0 to restore with the shipped generator"
         )
     data, seconds = folder / "set", 60 * args.minutes
     if not is_begun(folder, args):
         for path in data.glob(f"{TASK}*"):  # of a run that was stopped while it wrote them
             path.unlink()
-        psf = [f"--psf={args.psf}"] if args.psf else []
-        run("data/prepare_stack.py", [*reading(args), f"--name={TASK}", f"--output={data}", f"--patch={patch}", *psf])
+        how = [f"--psf={args.psf}"] if args.psf else []
+        how += [f"--depth_ranges={args.depth_ranges}"] if args.depth_ranges > 1 else []
+        run("data/prepare_stack.py", [*reading(args), f"--name={TASK}", f"--output={data}", f"--patch={patch}", *how])
         write_text(folder / "arguments.json", json.dumps(arguments_of(args), indent=2) + "\n")
     restoring = estimate(rows, height, width, args.average)
     each = " for each channel and time" if is_volume(args.input) else ""
     print(f"\ntraining takes {args.minutes:g} minutes, then restoring about {restoring}{each}")
-    shared = ["--recipe=tuned", f"--data_dir={data}", f"--dir={folder}", f"--no_rotate={TASK}", "--save_every=50"]
+    tasks = ",".join(sorted(path.name.removesuffix("_X.npy") for path in data.glob("*_X.npy")))
+    shared = ["--recipe=tuned", f"--data_dir={data}", f"--dir={folder}", f"--no_rotate={tasks}", "--save_every=50"]
     shared.append("--eval_every=500")  # The minutes are for the training.
     long = [*shared, "--num_iters=100000"]
     if args.psf:

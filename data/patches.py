@@ -1,4 +1,4 @@
-"""Images cut into patches of one size, and which of them show something."""
+"""Images cut into patches of one size, which of them show something, and where in a stack they come from."""
 
 import numpy as np
 
@@ -18,3 +18,16 @@ def not_empty(patches, ends=None):
     """Which of (N, patch, patch) show more than background, (N,) bool; `ends` of the range: the set's, unless given."""
     low, high = np.percentile(patches, [2, 99.8]) if ends is None else ends
     return np.percentile(patches, 99.8, axis=(1, 2)) - low >= BACKGROUND * (high - low)
+
+
+def most_depth_ranges(rows, patch):
+    """How many windows of `patch` of so many rows there are where neighbours overlap by half of it at most."""
+    return max(2 * rows // patch - 1, 1)
+
+
+def depth_windows(rows, count, patch):
+    """The rows of each of `count` depth ranges, slices: its share of all, or `patch` rows around its middle if more."""
+    size = max(rows // count, patch)
+    middles = (np.arange(count) + 0.5) * rows / count
+    starts = np.clip(np.round(middles - size / 2), 0, rows - size).astype(int)
+    return [slice(start, start + size) for start in starts]

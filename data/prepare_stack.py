@@ -4,11 +4,15 @@
     python data/prepare_stack.py --input=FOLDER --spacing=1.0,0.2,0.2 --channel=GFP --name=Tissue --output=my_stack
     python data/prepare_stack.py --input=volume.zarr --channel=GFP --time=0 --name=Tissue --output=my_stack
     python data/prepare_stack.py --input=stack.tif --psf=0.9 --name=Tissue --output=pairs
+    python data/prepare_stack.py --input=stack.tif --depth_ranges=3 --name=Tissue --output=my_stack
 
 y are crops of the planes, every other one turned by 90 degrees. x are crops of the XZ and YZ sections, axis 0 along z,
 interpolated linearly to rows a pixel apart: sections show what is blurred and missing along z, planes what it should
 look like. x and y are unpaired, and each stack is normalised as a whole (its 2 percentile to 0, its 99.8 percentile to
 1). Crops of background are left out. NAME_stack.json holds how many pixels the planes lie apart, which CIN-GAN goes by.
+
+Where the blur grows with depth, --depth_ranges=3 makes three tasks, NAME_1 (the first planes) to NAME_3: x of each come
+from a third of the rows, or from the --patch rows around its middle, y of each from all planes.
 
 With --psf, x are the planes themselves, blurred along axis 0, taken at every f-th row and interpolated: pairs (the way
 of csbdeep's IsotropicCARE), for those who know how their microscope blurs. --psf=SIGMA is a Gaussian of that deviation
@@ -25,7 +29,7 @@ import scipy  # its parts are loaded where they are used: --help is to answer at
 from common.command_line import OneLineParser, integer
 from common.errors import InputError, run_script
 from common.files import write_text, written_whole
-from data.patches import cut, not_empty
+from data.patches import cut, depth_windows, most_depth_ranges, not_empty
 from data_utils import FARTHEST_PLANES, open_npy, stride_path
 from restoring.image_files import find_images, note_skipped, read_image
 from restoring.normalization import stack_scale
@@ -46,6 +50,7 @@ def make_parser():
     add("--psf", metavar="FILE|SIGMA", help="point spread function along z: makes pairs")
     add("--name", required=True, help="name of the task: letters, digits and underscores")
     add("--output", type=Path, required=True, help="folder to write to")
+    add("--depth_ranges", type=integer(1), default=1, help="tasks, each of its own range of depths (default: 1)")
     add("--patch", type=integer(32), default=128, help="height and width of the crops in pixels (default: 128)")
     add("--seed", type=integer(0), default=0, help="of the first row taken and the noise, with --psf (default: 0)")
     add_part_flags(add)
@@ -70,18 +75,31 @@ def read_stack(path, args):
 
 
 def cut_unpaired(stack, factor, args, path):
-    """(x, y): crops of sections along z and of planes, without background. Raises InputError: too few planes."""
+    """[(x, y)] of each depth range: crops of sections and of planes, without background.
+
+    Raises InputError: too few planes.
+    """
     rows = len(plane_positions(len(stack), factor))
     if rows < args.patch:
         most = f"--patch={rows // 32 * 32}" if rows >= 32 else "more planes"
         raise InputError(
             f"{path}: {len(stack)} planes are {rows} rows of a section, less than --patch={args.patch}; use {most}"
         )
+    most = most_depth_ranges(rows, args.patch)
+    if args.depth_ranges > most:
+        raise InputError(
+            f"{path}: {rows} rows of a section make no {args.depth_ranges} depth ranges of {args.patch} rows; use a "
+            f"smaller --patch, or --depth_ranges={most}"
+        )
     sections = [section(stack, axis, i, factor) for axis in (1, 2) for i in range(0, stack.shape[axis], EVERY)]
     # What is sharp may be turned before it is blurred; sections may not.
     planes = [plane.T if number % 2 else plane for number, plane in enumerate(stack)]
-    x, y = (np.concatenate([cut(image, args.patch) for image in images]) for images in (sections, planes))
-    return x[not_empty(x, (0, 1))], y[not_empty(y, (0, 1))]
+    y = np.concatenate([cut(plane, args.patch) for plane in planes])
+    y, sides = y[not_empty(y, (0, 1))], []
+    for seen in depth_windows(rows, args.depth_ranges, args.patch):
+        x = np.concatenate([cut(image[seen], args.patch) for image in sections])
+        sides.append((x[not_empty(x, (0, 1))], y))
+    return sides
 
 
 def cut_pairs(stack, factor, args, kernel):
@@ -138,46 +156,54 @@ def read_kernel(text, pixel):
     return lambda image: scipy.ndimage.convolve(image, (psf / psf.sum()).astype(np.float32), mode="nearest")
 
 
-def make_set(args):
-    """(x, y, pixels between planes of each file): crops of all stacks. Raises InputError: nothing but background."""
-    x, y, factors, paths = [], [], [], find_images(args.input, volumes=True)
-    for path in paths:
+def make_sets(args):
+    """([(x, y)] of each task, pixels between planes of each file). Raises InputError: nothing but background."""
+    tasks, factors = [[] for _ in range(args.depth_ranges)], []
+    for path in find_images(args.input, volumes=True):
         stack, voxels = read_stack(path, args)
         if args.psf:
-            sides = cut_pairs(stack, voxels.factor, args, read_kernel(args.psf, voxels.x))
+            sides = [cut_pairs(stack, voxels.factor, args, read_kernel(args.psf, voxels.x))]
         else:
             sides = cut_unpaired(stack, voxels.factor, args, path)
-        x.append(sides[0])
-        y.append(sides[1])
+        for task, side in zip(tasks, sides, strict=True):
+            task.append(side)
         factors.append(voxels.factor)
-    x, y = np.concatenate(x), np.concatenate(y)
-    if not min(len(x), len(y)):
-        raise InputError(f"{args.input}: every crop of {args.patch} pixels is background; choose a smaller --patch")
+    return [as_many(args, *map(np.concatenate, zip(*task, strict=True))) for task in tasks], factors
+
+
+def as_many(args, x, y):
+    """As many x as y, spread over all of them. Raises InputError: there are none of either."""
     count = min(len(x), len(y))
-    x, y = (side[np.linspace(0, len(side) - 1, count).astype(int)] for side in (x, y))
-    return x, y, factors
+    if not count:
+        raise InputError(f"{args.input}: every crop of {args.patch} pixels is background; choose a smaller --patch")
+    return [side[np.linspace(0, len(side) - 1, count).astype(int)] for side in (x, y)]
 
 
 def main(args):
     """Write the training set; returns the exit code."""
     if not args.name.replace("_", "").isalnum():
         raise InputError(f"--name={args.name}: expected letters, digits and underscores")
-    paths = [args.output / f"{args.name}_{kind}.npy" for kind in "XY"]
-    for path in paths:
+    if args.psf and args.depth_ranges > 1:
+        raise InputError(
+            f"--depth_ranges={args.depth_ranges} is for unpaired images, without --psf; leave out one of them"
+        )
+    names = [f"{args.name}_{i + 1}" for i in range(args.depth_ranges)] if args.depth_ranges > 1 else [args.name]
+    for path in (args.output / f"{name}_{kind}.npy" for name in names for kind in "XY"):
         if path.exists():
             raise InputError(f"{path} exists; choose another --output or --name")
     note_skipped(args.input)
-    *sides, factors = make_set(args)
+    sets, factors = make_sets(args)
     stride = float(np.median(factors))
     if max(factors) - min(factors) > ALIKE * stride:
         print(f"note: planes lie {min(factors):.3g} to {max(factors):.3g} pixels apart; CIN-GAN goes by {stride:.3g}")
-    write_text(stride_path(args.output, args.name), json.dumps({"stride": stride}) + "\n")
-    for path, side in zip(paths, sides, strict=True):
-        with written_whole(path) as beside:
-            np.save(beside, side)
-    kind = "pairs" if args.psf else "images of each kind, unpaired,"
-    print(f"{paths[0]}, {paths[1].name}: {len(sides[0])} {kind} from {len(factors)} stacks")
-    print(f"sections have a direction: train with --no_rotate={args.name}")
+    kinds = "pairs" if args.psf else "images of each kind, unpaired,"
+    for name, sides in zip(names, sets, strict=True):
+        write_text(stride_path(args.output, name), json.dumps({"stride": stride}) + "\n")
+        for kind, side in zip("XY", sides, strict=True):
+            with written_whole(args.output / f"{name}_{kind}.npy") as beside:
+                np.save(beside, side)
+        print(f"{args.output / f'{name}_X.npy'}, {name}_Y.npy: {len(sides[0])} {kinds} from {len(factors)} stacks")
+    print(f"sections have a direction: train with --no_rotate={','.join(names)}")
     return 0
 
 

@@ -1,5 +1,6 @@
 """isotropic.py: the commands it runs, what it keeps, and its page; trainings are stood in for."""
 
+import json
 import re
 import subprocess
 from concurrent.futures import Future
@@ -75,6 +76,22 @@ def test_it_prepares_trains_restores_and_shows(stack, commands):
     assert read_image(stack / "out.tif").planes.shape == (37, 40, 40)
     page = (stack / "out.html").read_text()
     assert page.count("data:image/png") == 6 and "10 planes became 37" in page and "XZ, y = 20" in page
+
+
+def test_depth_ranges_become_tasks_of_both_trainings(stack, commands):
+    write_imagej(stack / "stack.tif", blurred_stack(blobs(97, 64)))
+    run(stack, "--depth_ranges=2")
+    assert "--patch=64" in commands[0] and "--depth_ranges=2" in commands[0]
+    assert all("--no_rotate=Stack_1,Stack_2" in command for command in commands[1:3])
+
+
+def test_a_run_of_before_depth_ranges_goes_on(stack, commands):
+    run(stack)
+    record = stack / "out_training/arguments.json"
+    record.write_text(json.dumps({k: v for k, v in json.loads(record.read_text()).items() if k != "depth_ranges"}))
+    assert isotropic.is_begun(
+        record.parent, isotropic.make_parser().parse_args([f"--input={stack}/stack.tif", "--output=o"])
+    )
 
 
 def test_of_a_volume_one_channel_is_trained_on_and_all_are_restored(tmp_path, commands):

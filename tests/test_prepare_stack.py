@@ -8,6 +8,7 @@ from small_stacks import blobs, blurred_stack, write_imagej, write_zarr
 
 from common.errors import InputError
 from data import prepare_stack
+from data.patches import depth_windows, most_depth_ranges
 from data_utils import load_tasks
 from restoring.stacks import section
 
@@ -84,9 +85,34 @@ def test_stacks_of_a_folder_become_one_task_and_background_is_left_out(stack):
     assert len(y) and y.std(axis=(1, 2)).min() > 0.05
 
 
+def test_depth_ranges_are_tasks_whose_sections_come_from_their_own_depth(tmp_path, capsys):
+    """Bright at the top, dim at the bottom: x of each range are dimmer than those of the one above, y are the same."""
+    volume = blobs(129, 96)
+    write_imagej(tmp_path / "stack.tif", blurred_stack(volume * np.linspace(1, 0.4, 129)[:, None, None], FACTOR))
+    assert run(tmp_path, "--depth_ranges=3") == 0
+    said = capsys.readouterr().out
+    assert "--no_rotate=Mine_1,Mine_2,Mine_3" in said and "Mine_2_X.npy, Mine_2_Y.npy" in said
+    tasks, _ = load_tasks(tmp_path / "set")
+    assert [(task.name, task.stride) for task in tasks] == [(f"Mine_{i}", FACTOR) for i in (1, 2, 3)]
+    means = [np.load(tmp_path / f"set/Mine_{i}_X.npy").mean() for i in (1, 2, 3)]
+    assert means[0] > 1.2 * means[1] > 1.44 * means[2]
+    np.testing.assert_array_equal(*(np.load(tmp_path / f"set/Mine_{i}_Y.npy")[0] for i in (1, 3)))
+
+
+@pytest.mark.parametrize(
+    ("rows", "count", "patch", "expected"),
+    [(129, 1, 32, [(0, 129)]), (129, 3, 32, [(0, 43), (43, 86), (86, 129)]), (96, 2, 64, [(0, 64), (32, 96)])],
+)
+def test_depth_windows_share_the_rows_or_overlap(rows, count, patch, expected):
+    assert [(seen.start, seen.stop) for seen in depth_windows(rows, count, patch)] == expected
+    assert most_depth_ranges(96, 64) == 2 and most_depth_ranges(95, 96) == 1
+
+
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
+        (("--depth_ranges=4",), r"65 rows of a section make no 4 depth ranges of 32 rows; use .* --depth_ranges=3"),
+        (("--depth_ranges=2", "--psf=0.4"), "is for unpaired images, without --psf"),
         (("--patch=96",), r"17 planes are 65 rows of a section, less than --patch=96; use --patch=64"),
         (("--patch=128",), "96 x 96 pixels are less than --patch=128"),
         (("--spacing=0.2,0.2,0.2",), "no further apart"),
