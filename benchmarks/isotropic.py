@@ -3,16 +3,20 @@
     python -m benchmarks isotropic --output=OUT                     methods that train nothing: minutes
     python -m benchmarks isotropic --output=OUT --minutes=3         and trainings of three minutes for each volume
     python -m benchmarks isotropic --output=OUT --minutes=3 --seeds=0,1,2       three volumes of each kind
+    python -m benchmarks isotropic --output=OUT --minutes=3 --planes=192 --depth_ranges=3 --kinds=nuclei
 
 Nuclei in tissue, filaments and membranes, each isotropic. The stack is the volume blurred along z (Gaussian, sigma 2.5
 pixels), of which every 5th plane is recorded with 100 photons at bright structures and read noise of 1.6 electrons.
 Compared: linear interpolation; Richardson-Lucy with the true blur (scikit-image, the best of 5 to 40 iterations by the
 truth, which a user does not know); the shipped generator; with --minutes, isotropic.py, blind and with the true blur,
 and csbdeep's IsotropicCARE with the true blur and one 30 % too narrow and too wide (see `isotropic_care`). A seed is
-one volume and its noise. --real=A.tif,B.tif prints instead how much power stacks have along z, compared with x: as
-interpolated, after the shipped generator or --generator's, and with --minutes after isotropic.py. At the end, how far
-the generator moves point sources along z. Records are kept in OUT, by sizes and minutes, and the same command goes on.
---picture=FILE.png draws the middle XZ section of the first seed's volumes, as each method shows it.
+one volume and its noise; all trainings are done on the first, isotropic.py's blind one and IsotropicCARE's with the
+true blur on the others too. With --depth_ranges, the blur grows evenly from 1 pixel at the first plane to 5 at the
+last, and isotropic.py is trained with that flag and without. --real=A.tif,B.tif prints instead how much power stacks have
+along z, compared with x: as interpolated, after the shipped generator or --generator's, and with --minutes after
+isotropic.py. At the end, how far the generator moves point sources along z. Records are kept in OUT, by sizes and
+minutes, and the same command goes on. --picture=FILE.png draws the middle XZ section of the first seed's volumes, as
+each method shows it.
 """
 
 import contextlib
@@ -42,15 +46,16 @@ from restoring.isotropic import IsotropicRestorer
 from restoring.options import RestoreOptions
 from restoring.sampling import rows_at
 from restoring.stacks import find_voxels, plane_positions, stacks_of
-from simulation.microscopes import expose
+from simulation.microscopes import READ_NOISE, expose
 from simulation.scenes import smooth_noise
 from tables.trainings import run_logged
 
 SIGMA, STEP, PHOTONS = 2.5, 5, 100
+GROWING = (1.0, 5.0)  # the blur at the first and last plane, where it grows
 PIXEL = 0.2  # micrometres
 ROUNDS = (5, 10, 20, 40)  # of Richardson-Lucy
 BANDS = (0.05, 0.1, 0.15, 0.2, 0.3, 0.4)  # cycles a pixel
-WIDTHS = {"true": 1.0, "30 % too narrow": 0.7, "30 % too wide": 1.3}
+WRONG = {"30 % too narrow": 0.7, "30 % too wide": 1.3}
 
 
 def centers(rng, shape, spacing):
@@ -94,13 +99,21 @@ def filaments(rng, shape):
 VOLUMES = {"nuclei": nuclei, "filaments": filaments, "membranes": membranes}
 
 
-def simulate(kind, planes, side, seed=0):
-    """(truth (Z, Y, X), stack of every STEP-th plane) as float32, 1 at bright structures."""
+def simulate(kind, planes, side, seed=0, growing=False):
+    """(truth (Z, Y, X), stack of every STEP-th plane) as float32, 1 at bright structures; of constant blur, or not."""
     rng = np.random.default_rng([list(VOLUMES).index(kind), seed])
     truth = gaussian_filter(VOLUMES[kind](rng, (planes, side, side)), 0.8)
     truth /= np.percentile(truth, 99.5)
-    blurred = gaussian_filter1d(truth, SIGMA, axis=0)[::STEP]
+    blurred = blurred_more(truth) if growing else gaussian_filter1d(truth, SIGMA, axis=0)
+    blurred = blurred[::STEP]
     return truth.astype(np.float32), (expose(rng, blurred * PHOTONS) / PHOTONS).astype(np.float32)
+
+
+def blurred_more(volume):
+    """A (Z, Y, X) volume blurred along z by a Gaussian that grows with depth (GROWING, in pixels)."""
+    rows = np.arange(len(volume))
+    weights = np.exp(-((rows - rows[:, None]) ** 2) / (2 * np.linspace(*GROWING, len(rows))[:, None] ** 2))
+    return np.tensordot(weights / weights.sum(axis=1, keepdims=True), volume, axes=1)
 
 
 def score(volume, truth):
@@ -132,12 +145,11 @@ def restored(generator, folder, average=1):
     return restorer.restore(read_image(folder / "stack.tif"), folder / "restored.tif")
 
 
-def trained(path, minutes, width=None):
-    """A stack's file as isotropic.py makes it: blind, or with a blur `width` times as wide as the true one."""
-    output = path.with_name(f"{path.stem}_{f'psf_{width}' if width else 'blind'}.tif")
+def trained(path, minutes, *how):
+    """A stack's file as isotropic.py makes it: blind, or with other flags."""
+    output = path.with_name(f"{path.stem}{''.join(how).replace('-', '_').replace('=', '_')}_trained.tif")
     if not output.is_file():
-        psf = [f"--psf={SIGMA * PIXEL * width}"] if width else []
-        words = [f"--input={path}", f"--output={output}", f"--minutes={minutes}", *psf]
+        words = [f"--input={path}", f"--output={output}", f"--minutes={minutes}", *how]
         run_logged(["isotropic.py", *words], output.with_suffix(".txt"))
     return read_image(output)
 
@@ -164,8 +176,9 @@ def isotropic_care(stack, minutes, width):
     """The stack as csbdeep's own IsotropicCARE restores it, trained on its planes, a blur `width` times as wide.
 
     As in csbdeep's example: 512 patches, a tenth of them for validation, blurred and sampled by csbdeep along x; its
-    default network, loss and learning rate. Patches of 64 pixels and batches of 8. csbdeep aligns the first and last
-    row with the first and last plane and makes STEP rows of each plane, which stretches z; its rows are put back where
+    default network, loss and learning rate. The noise, which its example leaves out, is the true one: without it the
+    network learns to bring back the noise of the planes. Patches of 64 pixels and batches of 8. csbdeep aligns the first
+    and last row with the first and last plane and makes STEP rows of each plane, which stretches z; its rows are put back where
     they belong, so that the stretch does not count.
     """
     load_csbdeep()
@@ -173,8 +186,9 @@ def isotropic_care(stack, minutes, width):
     from csbdeep.models import Config, IsotropicCARE
 
     with contextlib.redirect_stdout(io.StringIO()):
-        distortions = anisotropic_distortions(STEP, blur_along_z(width).astype(np.float32), psf_axes="X")
-        raw = RawData.from_arrays([stack], [stack], axes="ZYX")
+        blur, photons = blur_along_z(width).astype(np.float32), stack * PHOTONS
+        distortions = anisotropic_distortions(STEP, blur, psf_axes="X", poisson_noise=True, gauss_sigma=READ_NOISE)
+        raw = RawData.from_arrays([photons], [photons], axes="ZYX")
         sharp = create_patches(raw, (1, 64, 64), n_patches_per_image=512, transforms=[distortions], verbose=False)[:2]
         x, y = (np.moveaxis(patches[:, :, 0], 1, -1) for patches in sharp)  # (512, 64, 64, 1)
         model = IsotropicCARE(Config("YX", 1, 1, train_batch_size=8, train_steps_per_epoch=100000), basedir=None)
@@ -182,23 +196,37 @@ def isotropic_care(stack, minutes, width):
         model.callbacks.append(TimeLimit(60 * minutes))
         held = len(x) // 10
         model.train(x[held:], y[held:], validation_data=(x[:held], y[:held]), epochs=1)
-        volume = model.predict(stack, "ZYX", STEP)
+        volume = model.predict(photons, "ZYX", STEP)
     return rows_at(volume, plane_positions(len(stack), STEP) * (len(volume) - 1) / (len(stack) - 1))
 
 
-def measure(record, key, folder, truth, stack, generator, minutes):
-    """Add the scores of every method on one volume to the record."""
+def measure(record, key, folder, truth, stack, generator, minutes, depth_ranges, whole):
+    """Add the scores of the methods on one volume to the record.
+
+    Args:
+        depth_ranges: above 1, of those alone that know no blur.
+        whole: with the trainings that take most of the time.
+    """
     linear, path = rows_at(stack, plane_positions(len(stack), STEP)), folder / "stack.tif"
+
+    def ours(*how):
+        return lambda: score(trained(path, minutes, *how).planes, truth)
+
     record.add("linear interpolation", key, lambda: score(linear, truth))
-    record.add("Richardson-Lucy, true blur", key, lambda: score(deconvolve(linear, truth), truth))
     record.add("shipped generator", key, lambda: score(restored(generator, folder), truth))
-    if not minutes:
+    if minutes:
+        record.add("isotropic.py", key, ours())
+    if depth_ranges > 1:
+        record.add(f"isotropic.py --depth_ranges={depth_ranges}", key, ours(f"--depth_ranges={depth_ranges}"))
         return
-    record.add("isotropic.py", key, lambda: score(trained(path, minutes).planes, truth))
-    record.add("isotropic.py --psf, true blur", key, lambda: score(trained(path, minutes, 1.0).planes, truth))
-    for label, width in WIDTHS.items():
-        one = partial(isotropic_care, stack, minutes, width)
-        record.add(f"IsotropicCARE, blur {label}", key, lambda f=one: score(f(), truth))
+    record.add("Richardson-Lucy, true blur", key, lambda: score(deconvolve(linear, truth), truth))
+    if minutes:
+        record.add("IsotropicCARE, blur true", key, lambda: score(isotropic_care(stack, minutes, 1.0), truth))
+    if minutes and whole:
+        record.add("isotropic.py --psf, true blur", key, ours(f"--psf={SIGMA * PIXEL}"))
+        for label, width in WRONG.items():
+            one = partial(isotropic_care, stack, minutes, width)
+            record.add(f"IsotropicCARE, blur {label}", key, lambda f=one: score(f(), truth))
 
 
 def cell(found, kind, seeds):
@@ -249,13 +277,12 @@ def compare_real(paths, generator, output, minutes):
             yield [f"{path.stem}, isotropic.py", *map("{:+.2f}".format, spectra_along(volume))]
 
 
-def draw(path, output, kinds, planes, side, seed, generator, minutes):
-    """Write a picture of the middle XZ sections, a row of panels for each kind, in the range of the truth."""
-    figure = Figure(figsize=(12, 2.1 * len(kinds)), dpi=110, layout="constrained")
-    panels = figure.subplots(len(kinds), 5 + bool(minutes), squeeze=False)
-    for line, kind in zip(panels, kinds, strict=True):
-        truth, stack = simulate(kind, planes, side, seed)
-        folder, linear = output / f"{kind}_{seed}", rows_at(stack, plane_positions(len(stack), STEP))
+def draw(path, shown, generator, minutes):
+    """Write a picture of the middle XZ sections, in the range of the truth, of {kind: (folder, truth, stack)}."""
+    figure = Figure(figsize=(12, 2.1 * len(shown)), dpi=110, layout="constrained")
+    panels = figure.subplots(len(shown), 5 + bool(minutes), squeeze=False)
+    for line, (kind, (folder, truth, stack)) in zip(panels, shown.items(), strict=True):
+        linear = rows_at(stack, plane_positions(len(stack), STEP))
         volumes = {
             "planes as recorded": stack.repeat(STEP, axis=0),
             "interpolated": linear,
@@ -265,15 +292,16 @@ def draw(path, output, kinds, planes, side, seed, generator, minutes):
         if minutes:
             volumes["isotropic.py"] = trained(folder / "stack.tif", minutes).planes
         volumes["truth"] = truth
-        shown = truth[: len(linear), side // 2]
-        low, high = np.percentile(shown, [0.5, 99.8])
+        middle = truth.shape[1] // 2
+        true = truth[: len(linear), middle]
+        low, high = np.percentile(true, [0.5, 99.8])
         for axes, (label, volume) in zip(line, volumes.items(), strict=True):
-            section = volume[: len(linear), side // 2]
-            if section.shape == shown.shape and section is not shown:
-                section = fit_affine(section, shown)
+            section = volume[: len(linear), middle]
+            if volume is not truth:
+                section = fit_affine(section, true)
             axes.imshow(section, cmap="gray", vmin=low, vmax=high, interpolation="nearest")
             axes.set(xticks=[], yticks=[])
-            if kind == kinds[0]:
+            if kind == next(iter(shown)):
                 axes.set_title(label, fontsize=9)
         line[0].set_ylabel(kind, fontsize=9)
     figure.savefig(path)
@@ -306,11 +334,12 @@ def main(
     planes: int = 96,
     kinds: str = ",".join(VOLUMES),
     seeds: str = "0",
+    depth_ranges: int = 1,
     generator: Path = SHIPPED,
     real: str = "",
     picture: str = "",
 ):
-    output /= f"{planes}x{side}_{minutes:g}min"
+    output /= f"{planes}x{side}_{minutes:g}min{'_growing' if depth_ranges > 1 else ''}"
     if real:
         print_table(
             ["log10 of power along z over x, at cycles a pixel", *map(str, BANDS)],
@@ -318,15 +347,19 @@ def main(
         )
         return
     record, chosen, numbers = Record(output / "scores.json"), kinds.split(","), [int(seed) for seed in seeds.split(",")]
+    shown = {}
     for seed in numbers:
         for kind in chosen:
             folder = output / f"{kind}_{seed}"
             folder.mkdir(parents=True, exist_ok=True)
-            truth, stack = simulate(kind, planes, side, seed)
+            truth, stack = simulate(kind, planes, side, seed, growing=depth_ranges > 1)
+            shown.setdefault(kind, (folder, truth, stack))
             write_stack(folder / "stack.tif", stack)
-            measure(record, f"{kind} {seed}", folder, truth, stack, generator, minutes)
+            measure(
+                record, f"{kind} {seed}", folder, truth, stack, generator, minutes, depth_ranges, seed == numbers[0]
+            )
     if picture:
-        draw(picture, output, chosen, planes, side, numbers[0], generator, minutes)
+        draw(picture, shown, generator, minutes)
     rows = [[label, *(cell(found, kind, numbers) for kind in chosen)] for label, found in record.results.items()]
     print_table(["PSNR dB / SSIM", *chosen], rows)
     moved = stretch(generator)

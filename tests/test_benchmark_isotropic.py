@@ -53,3 +53,12 @@ def test_points_stay_where_they_are_and_a_stretch_is_found(tmp_path, monkeypatch
 
     monkeypatch.setattr(isotropic, "restored", stretched)
     assert isotropic.stretch(tmp_path / "generator.h5")[-1] == pytest.approx(0.02 * 190, abs=0.6)
+
+
+def test_a_blur_that_grows_leaves_the_first_rows_sharp_and_keeps_what_is_even():
+    rows = np.zeros((61, 1, 1))
+    rows[[10, 50]] = 1
+    blurred = isotropic.blurred_more(rows)[:, 0, 0]
+    expected = [1 / np.sqrt(2 * np.pi * (1 + 4 * at / 60) ** 2) for at in (10, 50)]
+    np.testing.assert_allclose(blurred[[10, 50]], expected, rtol=0.02)
+    np.testing.assert_allclose(isotropic.blurred_more(np.ones((61, 2, 2))), 1)
