@@ -12,8 +12,8 @@ truth, which a user does not know); the shipped generator; with --minutes, isotr
 and csbdeep's IsotropicCARE with the true blur and one 30 % too narrow and too wide (see `isotropic_care`). A seed is
 one volume and its noise; all trainings are done on the first, isotropic.py's blind one and IsotropicCARE's with the
 true blur on the others too. With --depth_ranges, the blur grows evenly from 1 pixel at the first plane to 5 at the
-last, and isotropic.py is trained with that flag and without. --real=A.tif,B.tif prints instead how much power stacks have
-along z, compared with x: as interpolated, after the shipped generator or --generator's, and with --minutes after
+last, and isotropic.py is trained with that flag and without. --real=A.tif,B.tif prints instead how much power stacks
+have along z, compared with x: as interpolated, after the shipped generator or --generator's, and with --minutes after
 isotropic.py. At the end, how far the generator moves point sources along z. Records are kept in OUT, by sizes and
 minutes, and the same command goes on. --picture=FILE.png draws the middle XZ section of the first seed's volumes, as
 each method shows it.
@@ -177,9 +177,9 @@ def isotropic_care(stack, minutes, width):
 
     As in csbdeep's example: 512 patches, a tenth of them for validation, blurred and sampled by csbdeep along x; its
     default network, loss and learning rate. The noise, which its example leaves out, is the true one: without it the
-    network learns to bring back the noise of the planes. Patches of 64 pixels and batches of 8. csbdeep aligns the first
-    and last row with the first and last plane and makes STEP rows of each plane, which stretches z; its rows are put back where
-    they belong, so that the stretch does not count.
+    network learns to bring back the noise of the planes. Patches of 64 pixels and batches of 8. csbdeep aligns the
+    first and last row with the first and last plane and makes STEP rows of each plane, which stretches z; its rows are
+    put back where they belong, so that the stretch does not count.
     """
     load_csbdeep()
     from csbdeep.data import RawData, anisotropic_distortions, create_patches
