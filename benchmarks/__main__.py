@@ -27,6 +27,7 @@ NAMES = {
     "fields": "a picture of restored test fields: input, CARE, ours, ground truth",
     "pairs_curve": "a picture of PSNR against the number of pairs, from the records of quality",
     "training_curve": "a picture of how a training went, from its log.csv",
+    "training_steps": "a picture of what a cGAN restores at some iterations of its training",
     "speed": "seconds and memory of training, restoring, loading, and of several processes",
 }
 

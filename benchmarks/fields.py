@@ -31,17 +31,22 @@ def restore_fields(task, care, ours):
 
 def draw_task(panels, rows, name):
     """Fill (methods, FIELDS) axes with the rows that `restore_fields` gives."""
-    box = {"facecolor": "black", "alpha": 0.6, "pad": 1, "linewidth": 0}
     for line, (label, images) in zip(panels, rows.items(), strict=True):
-        for axes, image, y in zip(line, images, rows["truth"], strict=True):
-            low, high = np.percentile(y, [0.5, 99.5])
-            axes.imshow(fit_affine(image, y), cmap="gray", vmin=low, vmax=high, interpolation="nearest")
-            axes.set(xticks=[], yticks=[])
-            if image is not y:
-                text = f"{affine_metric(image, y)['psnr']:.1f}"
-                axes.text(0.04, 0.05, text, transform=axes.transAxes, fontsize=7, color="white", bbox=box)
+        draw_fields(line, images, rows["truth"])
         line[0].set_ylabel(label, fontsize=8)
     panels[0][0].set_title(name, fontsize=9, loc="left")
+
+
+def draw_fields(line, images, truths):
+    """Show images, each in the range of its (H, W) truth after a straight line, with its affine PSNR."""
+    box = {"facecolor": "black", "alpha": 0.6, "pad": 1, "linewidth": 0}
+    for axes, image, y in zip(line, images, truths, strict=True):
+        low, high = np.percentile(y, [0.5, 99.5])
+        axes.imshow(fit_affine(image, y), cmap="gray", vmin=low, vmax=high, interpolation="nearest")
+        axes.set(xticks=[], yticks=[])
+        if image is not y:
+            text = f"{affine_metric(image, y)['psnr']:.1f}"
+            axes.text(0.04, 0.05, text, transform=axes.transAxes, fontsize=7, color="white", bbox=box)
 
 
 def main(*, care: Path, generator_path: Path, data_dir: Path, output: Path):

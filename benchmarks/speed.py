@@ -2,12 +2,15 @@
 
     python -m benchmarks speed --part=training --output=training.json      8 minutes on 2 CPU cores
     python -m benchmarks speed --part=restoring --output=restoring.json    3 minutes
+    python -m benchmarks speed --part=operations --output=operations.json  4 minutes
     python -m benchmarks speed --part=processes --output=processes.json    3 minutes
     python -m benchmarks speed --part=loading
 
 Each row comes from a process of its own; what is in --output already is kept. Times are medians, compilation left out.
 - training: a step of recipe `paper`, batch 4 of the cGAN and 1 of CIN-GAN, in both precisions unless the CPU has no
   instructions for one, against the released scheme (released_scheme.py) and the rate of a matrix product;
+- operations: where a step of recipe `paper`'s CIN-GAN, batch 1, spends its time, by TensorFlow's profiler, and its
+  arithmetic, by TensorFlow's count of every convolution;
 - restoring: one image with recipe `tuned` against csbdeep's CARE, tiles of 512 x 512; memory above that of 64 x 64;
 - processes: two that train together over loopback, each with half the cores, against one with all, the global batch the
   same; and seconds from the start of train_cGAN.py to its first iteration, saved;
@@ -21,8 +24,9 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from functools import partial
-from itertools import product
+from itertools import chain, product
 from pathlib import Path
 
 import numpy as np
@@ -36,6 +40,13 @@ from restoring.normalization import PercentileNormalization, fit_gains
 from tables.trainings import read_log
 
 ITERATIONS, EVERY, BATCH = 60, 20, 16  # of part processes
+KINDS_OF_OPERATION = {
+    "gradients by filters": ("BackpropFilter",),
+    "gradients by images": ("BackpropInput",),
+    "convolutions": ("Conv2D",),
+    "casts": ("Cast",),
+    "random numbers": ("Random",),
+}
 
 
 def training(record):
@@ -96,6 +107,68 @@ def released_step(method, features, batch):
     from benchmarks import released_scheme as released
 
     return (released.cgan_step if method == "cGAN" else released.cin_gan_step)(features, batch)
+
+
+def operations(record):
+    for precision in ("float32", "bfloat16"):
+        if is_slow_on_cpu(precision):
+            print(f"{precision}: left out, this CPU has no instructions for it", file=sys.stderr)
+            continue
+        record.add("CIN-GAN", precision, partial(measured_alone, operations_row, precision))
+
+
+def operations_row(precision):
+    start_tensorflow(None)
+    import keras
+    import tensorflow as tf
+
+    from methods import vgg
+
+    keras.config.set_dtype_policy("float32" if precision == "float32" else f"mixed_{precision}")
+    step = our_step("CIN-GAN", vgg.load_vgg("random")[0], noise_batch("CIN-GAN", 1))
+    seconds = median_seconds(step, 5)
+    with tempfile.TemporaryDirectory() as folder:
+        tf.profiler.experimental.start(folder)
+        step()
+        tf.profiler.experimental.stop()
+        found = seconds_by_operation(next(Path(folder).rglob("*.xplane.pb")))
+    row = {"s a step": seconds}
+    for kind, names in KINDS_OF_OPERATION.items():
+        row[f"s {kind}"] = sum(found.pop(name, 0) for name in list(found) if any(part in name for part in names))
+    return {**row, "s the rest": sum(found.values()), **arithmetic()}
+
+
+def seconds_by_operation(path):
+    """{type of operation: seconds} of a profile of TensorFlow on the CPU."""
+    from tensorflow.tsl.profiler.protobuf import xplane_pb2
+
+    space, found = xplane_pb2.XSpace(), Counter()
+    space.ParseFromString(path.read_bytes())
+    for plane in space.planes:
+        names = {number: event.name for number, event in plane.event_metadata.items()}
+        for event in chain.from_iterable(line.events for line in plane.lines):
+            # Operations are called by their place in the graph and their type: critic/conv2d:Conv2D.
+            place, _, kind = names[event.metadata_id].rpartition(":")
+            if place and not place.endswith(":") and kind.isidentifier():
+                found[kind] += event.duration_ps / 1e12
+    return found
+
+
+def arithmetic():
+    """{"GFLOP ...": of one image's part of an iteration of recipe `paper`'s CIN-GAN}, by kind of convolution."""
+    import tensorflow as tf
+    from tensorflow.python.framework.ops import get_stats_for_node_def
+    from tensorflow.python.profiler.internal import flops_registry  # noqa: F401, registers how they are counted
+
+    from methods import vgg
+
+    gan = PAPER.cin_gan.build(0, 100, PAPER.cin_gan.n_critic, 3, vgg.load_vgg("random")[0])
+    batch = {name: tf.constant(value) for name, value in noise_batch("CIN-GAN", 1).items()}
+    graph, found = tf.function(gan.train_step).get_concrete_function(batch).graph, Counter()
+    for operation in graph.get_operations():
+        if operation.type.startswith("Conv2D"):
+            found[f"GFLOP {operation.type}"] += get_stats_for_node_def(graph, operation.node_def, "flops").value / 1e9
+    return found
 
 
 def matrix_rate(dtype, size=4096):
@@ -208,7 +281,13 @@ def loading_row(folder):
     return {"peak MB": peak_megabytes()}
 
 
-PARTS = {"training": training, "restoring": restoring, "processes": processes, "loading": loading}
+PARTS = {
+    "training": training,
+    "operations": operations,
+    "restoring": restoring,
+    "processes": processes,
+    "loading": loading,
+}
 
 
 def main(*, part: str, output: str = ""):

@@ -128,16 +128,17 @@ def is_slow_on_cpu(precision: str, cpuinfo: str = "/proc/cpuinfo") -> bool:
 
 
 def estimate_seconds(gflop_per_image: float, images: int, pixels: int) -> float:
-    """Rough seconds of training on this CPU, from the rate of a matrix product.
+    """Rough seconds of training on this CPU, from the rate of a matrix product in the precision that is set.
 
     Args:
         gflop_per_image: arithmetic of one 128 x 128 image in one iteration.
         images: images times iterations.
         pixels: pixels of one image.
     """
+    import keras
     import tensorflow as tf
 
-    matrix = tf.random.normal((2048, 2048))
+    matrix = tf.cast(tf.random.normal((2048, 2048)), keras.config.dtype_policy().compute_dtype)
     product = tf.linalg.matmul(matrix, matrix)
     start = time.perf_counter()
     for _ in range(3):
