@@ -55,7 +55,7 @@ def make_parser() -> argparse.ArgumentParser:
     add("--spacing", type=spacing, metavar="Z,Y,X", help="micrometres between planes and pixels (default: the file's)")
     add("--minutes", type=not_negative, default=10, help="of training (default: 10); 0: the shipped generator")
     add("--psf", metavar="FILE|SIGMA", help="point spread function along z, as for data/prepare_stack.py")
-    add("--depth_ranges", type=integer(1), default=1, help="for blur that grows with depth (default: 1)")
+    add("--depth_ranges", type=integer(1, maximum=100), default=1, help="for blur that grows with depth (default: 1)")
     add("--average", choices=["1", "8"], default="1", help="8: mean over flips; slower")
     add_part_flags(add)
     return parser
@@ -149,10 +149,15 @@ def train(args: argparse.Namespace, folder: Path, stacks: np.ndarray, factor: fl
     fitting = (size for size in PATCHES if size <= min(rows, height, width))
     patch = next((size for size in fitting if most_depth_ranges(rows, size) >= args.depth_ranges), None)
     if patch is None:
-        ranges = f" in {args.depth_ranges} depth ranges" if args.depth_ranges > 1 else ""
+        size, smallest = f"sections of {rows} rows and planes of {height} x {width} pixels", PATCHES[-1]
+        if min(rows, height, width) >= smallest:
+            most = most_depth_ranges(rows, smallest)
+            raise InputError(
+                f"{args.input}: {size} make no {args.depth_ranges} depth ranges; use --depth_ranges={most}"
+            )
         raise InputError(
-            f"{args.input}: sections of {rows} rows and planes of {height} x {width} pixels are too small to train on"
-            f"{ranges}, {PATCHES[-1]} are needed; pass --minutes=0 to restore with the shipped generator"
+            f"{args.input}: {size} are too small to train on, {smallest} are needed; pass --minutes=0 to restore with "
+            "the shipped generator"
         )
     data, seconds = folder / "set", 60 * args.minutes
     if not is_begun(folder, args):

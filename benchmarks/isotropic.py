@@ -16,19 +16,17 @@ last, and isotropic.py is trained with that flag and without. --real=A.tif,B.tif
 have along z, compared with x: as interpolated, after the shipped generator or --generator's, and with --minutes after
 isotropic.py. At the end, how far the generator moves point sources along z. Records are kept in OUT, by sizes and
 minutes, and the same command goes on. --picture=FILE.png draws the middle XZ section of the first seed's volumes, as
-each method shows it.
+all methods but IsotropicCARE show it.
 """
 
 import contextlib
 import io
-import shutil
 import sys
 import time
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import keras
 import numpy as np
 import tifffile
 from matplotlib.figure import Figure
@@ -38,8 +36,10 @@ from scipy.special import expit
 from skimage.restoration import richardson_lucy
 
 from benchmarks.measuring import Record, print_table
+from common.devices import start_tensorflow
+from common.errors import InputError
 from common.metrics import fit_affine, mean_scores
-from methods.care import load_csbdeep
+from methods.care import has_csbdeep, load_csbdeep
 from restoring.generator_file import SHIPPED
 from restoring.image_files import read_image
 from restoring.isotropic import IsotropicRestorer
@@ -53,6 +53,7 @@ from tables.trainings import run_logged
 SIGMA, STEP, PHOTONS = 2.5, 5, 100
 GROWING = (1.0, 5.0)  # the blur at the first and last plane, where it grows
 PIXEL = 0.2  # micrometres
+CARE_PATCH = 64  # pixels
 ROUNDS = (5, 10, 20, 40)  # of Richardson-Lucy
 BANDS = (0.05, 0.1, 0.15, 0.2, 0.3, 0.4)  # cycles a pixel
 WRONG = {"30 % too narrow": 0.7, "30 % too wide": 1.3}
@@ -145,58 +146,58 @@ def restored(generator, folder, average=1):
     return restorer.restore(read_image(folder / "stack.tif"), folder / "restored.tif")
 
 
-def trained(path, minutes, *how):
-    """A stack's file as isotropic.py makes it: blind, or with other flags."""
-    output = path.with_name(f"{path.stem}{''.join(how).replace('-', '_').replace('=', '_')}_trained.tif")
+def trained(path, folder, minutes, *how):
+    """A stack's file as isotropic.py makes it, in a folder: blind, or with other flags."""
+    output = folder / f"{path.stem}{''.join(how).replace('-', '_').replace('=', '_')}_trained.tif"
     if not output.is_file():
         words = [f"--input={path}", f"--output={output}", f"--minutes={minutes}", *how]
         run_logged(["isotropic.py", *words], output.with_suffix(".txt"))
     return read_image(output)
 
 
-class TimeLimit(keras.callbacks.Callback):
-    """Stops a training after so many seconds, and prints its iterations."""
-
-    def __init__(self, seconds):
-        super().__init__()
-        self.seconds, self.iterations = seconds, 0
-
-    def on_train_begin(self, logs=None):
-        self.began = time.monotonic()
-
-    def on_train_batch_end(self, batch, logs=None):
-        self.iterations += 1
-        self.model.stop_training = time.monotonic() - self.began > self.seconds
-
-    def on_train_end(self, logs=None):
-        print(f"IsotropicCARE: {self.iterations} iterations", file=sys.stderr, flush=True)
-
-
 def isotropic_care(stack, minutes, width):
     """The stack as csbdeep's own IsotropicCARE restores it, trained on its planes, a blur `width` times as wide.
 
-    As in csbdeep's example: 512 patches, a tenth of them for validation, blurred and sampled by csbdeep along x; its
-    default network, loss and learning rate. The noise, which its example leaves out, is the true one: without it the
-    network learns to bring back the noise of the planes. Patches of 64 pixels and batches of 8. csbdeep aligns the
-    first and last row with the first and last plane and makes STEP rows of each plane, which stretches z; its rows are
-    put back where they belong, so that the stretch does not count.
+    As in csbdeep's example: 512 patches, a tenth of them set aside, blurred and sampled by csbdeep along x; its default
+    network, loss and learning rate. One epoch ends after the minutes, so the last weights are used. The noise, which
+    its example leaves out, is the true one: without it the network learns to bring back the noise of the planes.
+    Batches of 8. csbdeep aligns the first and last row with the first and last plane and makes STEP rows of each plane,
+    which stretches z; its rows are put back where they belong, so that the stretch does not count.
     """
+    start_tensorflow(None)
+    import keras
+
     load_csbdeep()
     from csbdeep.data import RawData, anisotropic_distortions, create_patches
     from csbdeep.models import Config, IsotropicCARE
+
+    keras.utils.set_random_seed(0)
+    began, iterations = 0.0, 0
+
+    def begin(logs):
+        nonlocal began
+        began = time.monotonic()
+
+    def end_of_batch(batch, logs):
+        nonlocal iterations
+        iterations += 1
+        model.keras_model.stop_training = time.monotonic() - began > 60 * minutes
 
     with contextlib.redirect_stdout(io.StringIO()):
         blur, photons = blur_along_z(width).astype(np.float32), stack * PHOTONS
         distortions = anisotropic_distortions(STEP, blur, psf_axes="X", poisson_noise=True, gauss_sigma=READ_NOISE)
         raw = RawData.from_arrays([photons], [photons], axes="ZYX")
-        sharp = create_patches(raw, (1, 64, 64), n_patches_per_image=512, transforms=[distortions], verbose=False)[:2]
+        sharp = create_patches(
+            raw, (1, CARE_PATCH, CARE_PATCH), n_patches_per_image=512, transforms=[distortions], verbose=False
+        )[:2]
         x, y = (np.moveaxis(patches[:, :, 0], 1, -1) for patches in sharp)  # (512, 64, 64, 1)
         model = IsotropicCARE(Config("YX", 1, 1, train_batch_size=8, train_steps_per_epoch=100000), basedir=None)
         model.prepare_for_training()
-        model.callbacks.append(TimeLimit(60 * minutes))
+        model.callbacks.append(keras.callbacks.LambdaCallback(on_train_begin=begin, on_train_batch_end=end_of_batch))
         held = len(x) // 10
         model.train(x[held:], y[held:], validation_data=(x[:held], y[:held]), epochs=1)
         volume = model.predict(photons, "ZYX", STEP)
+    print(f"IsotropicCARE: {iterations} iterations", file=sys.stderr, flush=True)
     return rows_at(volume, plane_positions(len(stack), STEP) * (len(volume) - 1) / (len(stack) - 1))
 
 
@@ -210,10 +211,10 @@ def measure(record, key, folder, truth, stack, generator, minutes, depth_ranges,
     linear, path = rows_at(stack, plane_positions(len(stack), STEP)), folder / "stack.tif"
 
     def ours(*how):
-        return lambda: score(trained(path, minutes, *how).planes, truth)
+        return lambda: score(trained(path, folder, minutes, *how).planes, truth)
 
     record.add("linear interpolation", key, lambda: score(linear, truth))
-    record.add("shipped generator", key, lambda: score(restored(generator, folder), truth))
+    record.add(name_of(generator), key, lambda: score(restored(generator, folder), truth))
     if minutes:
         record.add("isotropic.py", key, ours())
     if depth_ranges > 1:
@@ -229,13 +230,20 @@ def measure(record, key, folder, truth, stack, generator, minutes, depth_ranges,
             record.add(f"IsotropicCARE, blur {label}", key, lambda f=one: score(f(), truth))
 
 
+def name_of(generator):
+    """What a generator is called in tables."""
+    return "shipped generator" if generator == SHIPPED else f"{generator}"
+
+
 def cell(found, kind, seeds):
-    """PSNR and SSIM of a method on the volumes of a kind: mean, and standard deviation of several."""
-    scores = np.array([found[f"{kind} {seed}"] for seed in seeds if f"{kind} {seed}" in found])
-    if not len(scores):
+    """PSNR and SSIM of a method on the volumes of a kind: mean and standard deviation, and of which, if not of all."""
+    done = [seed for seed in seeds if f"{kind} {seed}" in found]
+    if not done:
         return ""
+    scores = np.array([found[f"{kind} {seed}"] for seed in done])
     spread = f" ± {scores[:, 0].std(ddof=1):.2f}" if len(scores) > 1 else ""
-    return f"{scores[:, 0].mean():.2f}{spread} / {scores[:, 1].mean():.3f}"
+    part = f" (seed {', '.join(map(str, done))})" if len(done) < len(seeds) else ""
+    return f"{scores[:, 0].mean():.2f}{spread} / {scores[:, 1].mean():.3f}{part}"
 
 
 def stretch(generator, rows=201, side=48):
@@ -259,21 +267,21 @@ def stretch(generator, rows=201, side=48):
     return moved
 
 
-def compare_real(paths, generator, output, minutes):
+def compare_real(paths, generator, output, minutes, *how):
     """Rows of the table on real stacks: interpolated, restored untrained, and after training on each."""
     restorer = IsotropicRestorer(RestoreOptions(generator, isotropic=True))
-    for path in map(Path, paths.split(",")):
+    for number, path in enumerate(map(Path, paths.split(","))):
         source = read_image(path)
         stack, factor = stacks_of(source)[0], find_voxels(source).factor
         linear = rows_at(stack, plane_positions(len(stack), factor))
         yield [f"{path.stem}, interpolated", *map("{:+.2f}".format, spectra_along(linear))]
         with TemporaryDirectory() as folder:
             volume = restorer.restore(source, Path(folder) / "restored.tif")
-        yield [f"{path.stem}, shipped generator", *map("{:+.2f}".format, spectra_along(volume))]
+        yield [f"{path.stem}, {name_of(generator)}", *map("{:+.2f}".format, spectra_along(volume))]
         if minutes:
-            output.mkdir(parents=True, exist_ok=True)
-            shutil.copy(path, output)
-            volume = stacks_of(trained(output / path.name, minutes))[0]
+            folder = output / f"{number}_{path.stem}"
+            folder.mkdir(parents=True, exist_ok=True)
+            volume = stacks_of(trained(path.resolve(), folder, minutes, *how))[0]
             yield [f"{path.stem}, isotropic.py", *map("{:+.2f}".format, spectra_along(volume))]
 
 
@@ -287,10 +295,10 @@ def draw(path, shown, generator, minutes):
             "planes as recorded": stack.repeat(STEP, axis=0),
             "interpolated": linear,
             "Richardson-Lucy, true blur": deconvolve(linear, truth),
-            "shipped generator": restored(generator, folder),
+            name_of(generator): restored(generator, folder),
         }
         if minutes:
-            volumes["isotropic.py"] = trained(folder / "stack.tif", minutes).planes
+            volumes["isotropic.py"] = trained(folder / "stack.tif", folder, minutes).planes
         volumes["truth"] = truth
         middle = truth.shape[1] // 2
         true = truth[: len(linear), middle]
@@ -339,25 +347,34 @@ def main(
     real: str = "",
     picture: str = "",
 ):
-    output /= f"{planes}x{side}_{minutes:g}min{'_growing' if depth_ranges > 1 else ''}"
+    growing = depth_ranges > 1
+    output /= f"{planes}x{side}_{minutes:g}min{'_growing' if growing else ''}"
+    if generator != SHIPPED:
+        output /= generator.stem
     if real:
-        print_table(
-            ["log10 of power along z over x, at cycles a pixel", *map(str, BANDS)],
-            compare_real(real, generator, output, minutes),
-        )
+        how = [f"--depth_ranges={depth_ranges}"] if growing else []
+        head = ["log10 of power along z over x, at cycles a pixel", *map(str, BANDS)]
+        print_table(head, compare_real(real, generator, output, minutes, *how))
         return
+    if picture and growing:
+        raise InputError("--picture shows volumes of the same blur everywhere; leave out --depth_ranges")
+    if minutes and not growing and not has_csbdeep():
+        raise InputError("IsotropicCARE needs csbdeep; pip install -r requirements/baselines.txt")
+    if minutes and side // STEP * STEP < CARE_PATCH:
+        raise InputError(
+            f"--side={side}: IsotropicCARE is trained on patches of {CARE_PATCH} pixels; use {CARE_PATCH + STEP}"
+        )
     record, chosen, numbers = Record(output / "scores.json"), kinds.split(","), [int(seed) for seed in seeds.split(",")]
     shown = {}
     for seed in numbers:
         for kind in chosen:
             folder = output / f"{kind}_{seed}"
             folder.mkdir(parents=True, exist_ok=True)
-            truth, stack = simulate(kind, planes, side, seed, growing=depth_ranges > 1)
+            truth, stack = simulate(kind, planes, side, seed, growing)
             shown.setdefault(kind, (folder, truth, stack))
             write_stack(folder / "stack.tif", stack)
-            measure(
-                record, f"{kind} {seed}", folder, truth, stack, generator, minutes, depth_ranges, seed == numbers[0]
-            )
+            whole = seed == numbers[0]
+            measure(record, f"{kind} {seed}", folder, truth, stack, generator, minutes, depth_ranges, whole)
     if picture:
         draw(picture, shown, generator, minutes)
     rows = [[label, *(cell(found, kind, numbers) for kind in chosen)] for label, found in record.results.items()]

@@ -71,7 +71,7 @@ def training_row(method, precision, count, make_step):
     before = matrix_rate(precision)
     seconds = median_seconds(step)
     rate = (before + matrix_rate(precision)) / 2
-    gflop = (PAPER.cgan if method == "cGAN" else PAPER.cin_gan).gflop * count
+    gflop = sum(arithmetic(method).values()) * count
     speeds = {"s a step": seconds, "images/s": count / seconds, "GFLOP/s": gflop / seconds}
     return {**speeds, "% of a matrix product": 100 * gflop / seconds / rate, "peak MB": peak_megabytes()}
 
@@ -93,13 +93,16 @@ def our_step(method, features, batch):
 
     from training.loop import compile_step
 
-    if method == "cGAN":
-        gan = PAPER.cgan.build(0, 100, features)
-    else:
-        gan = PAPER.cin_gan.build(0, 100, PAPER.cin_gan.n_critic, 3, features)
-    step = compile_step(tf.distribute.get_strategy(), gan)
+    step = compile_step(tf.distribute.get_strategy(), build_paper(method, features))
     batch = {name: tf.constant(value) for name, value in batch.items()}
     return lambda: float(step(tf.constant(0, tf.int64), batch)["content"])
+
+
+def build_paper(method, features):
+    """Recipe `paper`'s cGAN or CIN-GAN, ready to train."""
+    if method == "cGAN":
+        return PAPER.cgan.build(0, 100, features)
+    return PAPER.cin_gan.build(0, 100, PAPER.cin_gan.n_critic, 3, features)
 
 
 def released_step(method, features, batch):
@@ -135,7 +138,7 @@ def operations_row(precision):
     row = {"s a step": seconds}
     for kind, names in KINDS_OF_OPERATION.items():
         row[f"s {kind}"] = sum(found.pop(name, 0) for name in list(found) if any(part in name for part in names))
-    return {**row, "s the rest": sum(found.values()), **arithmetic()}
+    return {**row, "s the rest": sum(found.values()), **arithmetic("CIN-GAN")}
 
 
 def seconds_by_operation(path):
@@ -154,17 +157,23 @@ def seconds_by_operation(path):
     return found
 
 
-def arithmetic():
-    """{"GFLOP ...": of one image's part of an iteration of recipe `paper`'s CIN-GAN}, by kind of convolution."""
+def arithmetic(method):
+    """{"GFLOP TYPE": of one image's part of an iteration of recipe `paper`}, by type of convolution."""
     import tensorflow as tf
-    from tensorflow.python.framework.ops import get_stats_for_node_def
-    from tensorflow.python.profiler.internal import flops_registry  # noqa: F401, registers how they are counted
 
     from methods import vgg
 
-    gan = PAPER.cin_gan.build(0, 100, PAPER.cin_gan.n_critic, 3, vgg.load_vgg("random")[0])
-    batch = {name: tf.constant(value) for name, value in noise_batch("CIN-GAN", 1).items()}
-    graph, found = tf.function(gan.train_step).get_concrete_function(batch).graph, Counter()
+    gan = build_paper(method, vgg.load_vgg("random")[0])
+    batch = {name: tf.constant(value) for name, value in noise_batch(method, 1).items()}
+    return gflop_of(tf.function(gan.train_step).get_concrete_function(batch).graph)
+
+
+def gflop_of(graph):
+    """{"GFLOP TYPE": of a TensorFlow graph}, by type of convolution."""
+    from tensorflow.python.framework.ops import get_stats_for_node_def
+    from tensorflow.python.profiler.internal import flops_registry  # noqa: F401, registers how they are counted
+
+    found = Counter()
     for operation in graph.get_operations():
         if operation.type.startswith("Conv2D"):
             found[f"GFLOP {operation.type}"] += get_stats_for_node_def(graph, operation.node_def, "flops").value / 1e9

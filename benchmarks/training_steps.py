@@ -2,9 +2,9 @@
 
     python -m benchmarks training_steps --run=Microscopy_cGAN_results --data_dir=REAL --output=steps.png
 
---iterations are those of checkpoints that are still there (train with --keep_checkpoints=-1). The image is the middle
-one of the test images, in the range of y's 0.5 to 99.5 percentiles, after the affine metric's straight line; the number
-is the affine PSNR in dB.
+--iterations are those of checkpoints that are still there (train with --save_every=100 --keep_checkpoints=-1). The
+image is the middle one of the test images, in the range of y's 0.5 to 99.5 percentiles, after the affine metric's
+straight line; the number is the affine PSNR in dB.
 """
 
 from pathlib import Path
@@ -38,8 +38,10 @@ def restored_at(run, iterations, tasks):
 
 
 def main(*, run: Path, data_dir: Path, output: Path, iterations: str = "100,300,1000,3000"):
-    tasks = read_tasks(data_dir)
-    found = restored_at(RunFolder(run), [int(number) for number in iterations.split(",")], tasks)
+    tasks, numbers = read_tasks(data_dir), iterations.split(",")
+    if not all(map(str.isdecimal, numbers)):
+        raise InputError(f"--iterations={iterations}: expected whole numbers, as 100,300")
+    found = restored_at(RunFolder(run), [int(number) for number in numbers], tasks)
     columns = len(found) + 2
     figure = Figure(figsize=(columns * SIDE, len(tasks) * SIDE + 0.3), layout="constrained")
     figure.get_layout_engine().set(w_pad=0.01, h_pad=0.01, wspace=0, hspace=0)

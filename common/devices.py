@@ -131,7 +131,7 @@ def estimate_seconds(gflop_per_image: float, images: int, pixels: int) -> float:
     """Rough seconds of training on this CPU, from the rate of a matrix product in the precision that is set.
 
     Args:
-        gflop_per_image: arithmetic of one 128 x 128 image in one iteration.
+        gflop_per_image: of one 128 x 128 image in one iteration (`CganPart.gflop`).
         images: images times iterations.
         pixels: pixels of one image.
     """
@@ -145,5 +145,5 @@ def estimate_seconds(gflop_per_image: float, images: int, pixels: int) -> float:
         product = tf.linalg.matmul(matrix, matrix)
     product.numpy()
     gflop_per_second = 3 * 2 * 2048**3 / (time.perf_counter() - start) / 1e9
-    # Convolutions of these networks reach about 0.6 of a matrix product's rate.
+    # What a recipe's or baseline's `gflop` goes by.
     return gflop_per_image * images * pixels / 128**2 / (0.6 * gflop_per_second)

@@ -26,8 +26,7 @@ def most_depth_ranges(rows, patch):
 
 
 def depth_windows(rows, count, patch):
-    """The rows of each of `count` depth ranges, slices: its share of all, or `patch` rows around its middle if more."""
+    """The rows of each of `count` depth ranges, slices, evenly spaced: its share of all, or `patch` rows if more."""
     size = max(rows // count, patch)
-    middles = (np.arange(count) + 0.5) * rows / count
-    starts = np.clip(np.round(middles - size / 2), 0, rows - size).astype(int)
+    starts = np.linspace(0, rows - size, count).round().astype(int)
     return [slice(start, start + size) for start in starts]

@@ -12,7 +12,7 @@ look like. x and y are unpaired, and each stack is normalised as a whole (its 2 
 1). Crops of background are left out. NAME_stack.json holds how many pixels the planes lie apart, which CIN-GAN goes by.
 
 Where the blur grows with depth, --depth_ranges=3 makes three tasks, NAME_1 (the first planes) to NAME_3: x of each come
-from a third of the rows, or from the --patch rows around its middle, y of each from all planes.
+from a third of the rows, or from --patch rows if that is more, y of each from all planes.
 
 With --psf, x are the planes themselves, blurred along axis 0, taken at every f-th row and interpolated: pairs (the way
 of csbdeep's IsotropicCARE), for those who know how their microscope blurs. --psf=SIGMA is a Gaussian of that deviation
@@ -50,7 +50,12 @@ def make_parser():
     add("--psf", metavar="FILE|SIGMA", help="point spread function along z: makes pairs")
     add("--name", required=True, help="name of the task: letters, digits and underscores")
     add("--output", type=Path, required=True, help="folder to write to")
-    add("--depth_ranges", type=integer(1), default=1, help="tasks, each of its own range of depths (default: 1)")
+    add(
+        "--depth_ranges",
+        type=integer(1, maximum=100),
+        default=1,
+        help="tasks, each of its own range of depths (default: 1)",
+    )
     add("--patch", type=integer(32), default=128, help="height and width of the crops in pixels (default: 128)")
     add("--seed", type=integer(0), default=0, help="of the first row taken and the noise, with --psf (default: 0)")
     add_part_flags(add)
@@ -87,9 +92,10 @@ def cut_unpaired(stack, factor, args, path):
         )
     most = most_depth_ranges(rows, args.patch)
     if args.depth_ranges > most:
+        smaller = "a smaller --patch, or " if args.patch > 32 else ""
         raise InputError(
-            f"{path}: {rows} rows of a section make no {args.depth_ranges} depth ranges of {args.patch} rows; use a "
-            f"smaller --patch, or --depth_ranges={most}"
+            f"{path}: {rows} rows of a section make no {args.depth_ranges} depth ranges of {args.patch} rows; use "
+            f"{smaller}--depth_ranges={most}"
         )
     sections = [section(stack, axis, i, factor) for axis in (1, 2) for i in range(0, stack.shape[axis], EVERY)]
     # What is sharp may be turned before it is blurred; sections may not.
@@ -168,14 +174,18 @@ def make_sets(args):
         for task, side in zip(tasks, sides, strict=True):
             task.append(side)
         factors.append(voxels.factor)
-    return [as_many(args, *map(np.concatenate, zip(*task, strict=True))) for task in tasks], factors
+    return [
+        as_many(args, i + 1, *map(np.concatenate, zip(*task, strict=True))) for i, task in enumerate(tasks)
+    ], factors
 
 
-def as_many(args, x, y):
-    """As many x as y, spread over all of them. Raises InputError: there are none of either."""
+def as_many(args, number, x, y):
+    """As many x as y of a depth range, spread over all of them. Raises InputError: there are none of either."""
     count = min(len(x), len(y))
     if not count:
-        raise InputError(f"{args.input}: every crop of {args.patch} pixels is background; choose a smaller --patch")
+        where = f" in depth range {number}" if args.depth_ranges > 1 else ""
+        fewer = "fewer --depth_ranges" if args.depth_ranges > 1 else "a smaller --patch"
+        raise InputError(f"{args.input}: every crop of {args.patch} pixels{where} is background; choose {fewer}")
     return [side[np.linspace(0, len(side) - 1, count).astype(int)] for side in (x, y)]
 
 

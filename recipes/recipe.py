@@ -102,7 +102,8 @@ class Part:
         normalizing: how raw intensities become network units.
         augmentation: how training images are varied.
         patch: largest side of the training patches in pixels, or None for whole images.
-        gflop: arithmetic of one iteration per 128 x 128 image of the batch, for the time estimate.
+        gflop: of one iteration per 128 x 128 image of the batch, for the time estimate: at 0.6 of a matrix product's
+            rate they take as long as it does.
     """
 
     method: str

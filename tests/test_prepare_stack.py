@@ -1,5 +1,7 @@
 """Training sets of one stack: planes and sections, unpaired, or pairs by a known point spread function."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import tifffile
@@ -96,7 +98,11 @@ def test_depth_ranges_are_tasks_whose_sections_come_from_their_own_depth(tmp_pat
     assert [(task.name, task.stride) for task in tasks] == [(f"Mine_{i}", FACTOR) for i in (1, 2, 3)]
     means = [np.load(tmp_path / f"set/Mine_{i}_X.npy").mean() for i in (1, 2, 3)]
     assert means[0] > 1.2 * means[1] > 1.44 * means[2]
-    np.testing.assert_array_equal(*(np.load(tmp_path / f"set/Mine_{i}_Y.npy")[0] for i in (1, 3)))
+    args = prepare_stack.make_parser().parse_args(
+        ["--input=a", "--name=b", "--output=c", "--patch=32", "--depth_ranges=3"]
+    )
+    (_, first), (_, second), (_, third) = prepare_stack.cut_unpaired(volume[::FACTOR] / 1100, FACTOR, args, tmp_path)
+    assert first is second is third
 
 
 @pytest.mark.parametrize(
@@ -105,13 +111,20 @@ def test_depth_ranges_are_tasks_whose_sections_come_from_their_own_depth(tmp_pat
 )
 def test_depth_windows_share_the_rows_or_overlap(rows, count, patch, expected):
     assert [(seen.start, seen.stop) for seen in depth_windows(rows, count, patch)] == expected
-    assert most_depth_ranges(96, 64) == 2 and most_depth_ranges(95, 96) == 1
+
+
+@pytest.mark.parametrize(("rows", "patch"), [(96, 64), (95, 96), (256, 64), (81, 32), (1000, 32)])
+def test_neighbouring_depth_windows_overlap_by_half_of_the_patch_at_most(rows, patch):
+    for count in range(1, most_depth_ranges(rows, patch) + 1):
+        seen = depth_windows(rows, count, patch)
+        assert max([0, *(one.stop - two.start for one, two in pairwise(seen))]) <= patch / 2 + 1
+        assert seen[0].start == 0 and seen[-1].stop == (rows if count > 1 else seen[0].stop)
 
 
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (("--depth_ranges=4",), r"65 rows of a section make no 4 depth ranges of 32 rows; use .* --depth_ranges=3"),
+        (("--depth_ranges=4",), r"65 rows of a section make no 4 depth ranges of 32 rows; use --depth_ranges=3"),
         (("--depth_ranges=2", "--psf=0.4"), "is for unpaired images, without --psf"),
         (("--patch=96",), r"17 planes are 65 rows of a section, less than --patch=96; use --patch=64"),
         (("--patch=128",), "96 x 96 pixels are less than --patch=128"),

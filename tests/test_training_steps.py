@@ -40,5 +40,7 @@ def test_the_picture_has_a_row_for_each_task_and_a_missing_checkpoint_is_an_erro
     training_steps.main(run=folder, data_dir=pair_folder, output=tmp_path / "a.png", iterations="1,2")
     width, height = Image.open(tmp_path / "a.png").size
     assert width == 640 and height == int(160 * len(tasks) + 30)
+    with pytest.raises(InputError, match="--iterations=a: expected whole numbers"):
+        training_steps.main(run=folder, data_dir=pair_folder, output=tmp_path / "b.png", iterations="a")
     with pytest.raises(InputError, match=r"000007\.npz: no such checkpoint"):
         training_steps.main(run=folder, data_dir=pair_folder, output=tmp_path / "b.png", iterations="7")
