@@ -16,7 +16,7 @@ last, and isotropic.py is trained with that flag and without. --real=A.tif,B.tif
 have along z, compared with x: as interpolated, after the shipped generator or --generator's, and with --minutes after
 isotropic.py. At the end, how far the generator moves point sources along z. Records are kept in OUT, by sizes and
 minutes, and the same command goes on. --picture=FILE.png draws the middle XZ section of the first seed's volumes, as
-all methods but IsotropicCARE show it.
+all methods but IsotropicCARE show it, or of the real stacks.
 """
 
 import contextlib
@@ -267,51 +267,63 @@ def stretch(generator, rows=201, side=48):
     return moved
 
 
-def compare_real(paths, generator, output, minutes, *how):
-    """Rows of the table on real stacks: interpolated, restored untrained, and after training on each."""
+def compare_real(paths, generator, output, minutes, sections, *how):
+    """Rows of the table on real stacks: interpolated, restored untrained, and after training on each.
+
+    Args:
+        sections: dict, to which {stack: {method: its middle XZ section}} is added.
+        how: flags of isotropic.py.
+    """
     restorer = IsotropicRestorer(RestoreOptions(generator, isotropic=True))
     for number, path in enumerate(map(Path, paths.split(","))):
         source = read_image(path)
         stack, factor = stacks_of(source)[0], find_voxels(source).factor
-        linear = rows_at(stack, plane_positions(len(stack), factor))
-        yield [f"{path.stem}, interpolated", *map("{:+.2f}".format, spectra_along(linear))]
+        shown = sections.setdefault(path.stem, {})
+
+        def row(label, volume, name=path.stem, shown=shown):
+            shown[label] = volume[:, volume.shape[1] // 2]
+            return [f"{name}, {label}", *map("{:+.2f}".format, spectra_along(volume))]
+
+        yield row("interpolated", rows_at(stack, plane_positions(len(stack), factor)))
         with TemporaryDirectory() as folder:
-            volume = restorer.restore(source, Path(folder) / "restored.tif")
-        yield [f"{path.stem}, {name_of(generator)}", *map("{:+.2f}".format, spectra_along(volume))]
+            yield row(name_of(generator), restorer.restore(source, Path(folder) / "restored.tif"))
         if minutes:
             folder = output / f"{number}_{path.stem}"
             folder.mkdir(parents=True, exist_ok=True)
-            volume = stacks_of(trained(path.resolve(), folder, minutes, *how))[0]
-            yield [f"{path.stem}, isotropic.py", *map("{:+.2f}".format, spectra_along(volume))]
+            yield row("isotropic.py", stacks_of(trained(path.resolve(), folder, minutes, *how))[0])
 
 
-def draw(path, shown, generator, minutes):
-    """Write a picture of the middle XZ sections, in the range of the truth, of {kind: (folder, truth, stack)}."""
-    figure = Figure(figsize=(12, 2.1 * len(shown)), dpi=110, layout="constrained")
-    panels = figure.subplots(len(shown), 5 + bool(minutes), squeeze=False)
-    for line, (kind, (folder, truth, stack)) in zip(panels, shown.items(), strict=True):
-        linear = rows_at(stack, plane_positions(len(stack), STEP))
-        volumes = {
-            "planes as recorded": stack.repeat(STEP, axis=0),
-            "interpolated": linear,
-            "Richardson-Lucy, true blur": deconvolve(linear, truth),
-            name_of(generator): restored(generator, folder),
-        }
-        if minutes:
-            volumes["isotropic.py"] = trained(folder / "stack.tif", folder, minutes).planes
-        volumes["truth"] = truth
-        middle = truth.shape[1] // 2
-        true = truth[: len(linear), middle]
-        low, high = np.percentile(true, [0.5, 99.8])
-        for axes, (label, volume) in zip(line, volumes.items(), strict=True):
-            section = volume[: len(linear), middle]
-            if volume is not truth:
-                section = fit_affine(section, true)
+def sections_of(folder, truth, stack, generator, minutes):
+    """{method: the middle XZ section of one simulated volume, in the truth's units}."""
+    linear = rows_at(stack, plane_positions(len(stack), STEP))
+    volumes = {
+        "planes as recorded": stack.repeat(STEP, axis=0),
+        "interpolated": linear,
+        "Richardson-Lucy, true blur": deconvolve(linear, truth),
+        name_of(generator): restored(generator, folder),
+    }
+    if minutes:
+        volumes["isotropic.py"] = trained(folder / "stack.tif", folder, minutes).planes
+    middle = truth.shape[1] // 2
+    true = truth[: len(linear), middle]
+    fitted = {label: fit_affine(volume[: len(true), middle], true) for label, volume in volumes.items()}
+    return {**fitted, "truth": true}
+
+
+def draw(path, sections, width):
+    """Write a picture of {row: {method: (H, W) section}}, each row in the range of its last section."""
+    heights = [max(section.shape[0] / section.shape[1] for section in row.values()) for row in sections.values()]
+    columns = max(map(len, sections.values()))
+    figure = Figure(figsize=(width, width / columns * sum(heights) + 0.4), dpi=110, layout="constrained")
+    panels = figure.subplots(len(sections), columns, squeeze=False, height_ratios=heights)
+    for line, (name, row) in zip(panels, sections.items(), strict=True):
+        low, high = np.percentile(list(row.values())[-1], [0.5, 99.8])
+        for axes, (label, section) in zip(line, row.items(), strict=True):
             axes.imshow(section, cmap="gray", vmin=low, vmax=high, interpolation="nearest")
             axes.set(xticks=[], yticks=[])
-            if kind == next(iter(shown)):
+            if name == next(iter(sections)):
                 axes.set_title(label, fontsize=9)
-        line[0].set_ylabel(kind, fontsize=9)
+        line[0].set_ylabel(name, fontsize=9)
     figure.savefig(path)
 
 
@@ -354,7 +366,10 @@ def main(
     if real:
         how = [f"--depth_ranges={depth_ranges}"] if growing else []
         head = ["log10 of power along z over x, at cycles a pixel", *map(str, BANDS)]
-        print_table(head, compare_real(real, generator, output, minutes, *how))
+        sections = {}
+        print_table(head, compare_real(real, generator, output, minutes, sections, *how))
+        if picture:
+            draw(picture, sections, width=8)
         return
     if picture and growing:
         raise InputError("--picture shows volumes of the same blur everywhere; leave out --depth_ranges")
@@ -376,7 +391,7 @@ def main(
             whole = seed == numbers[0]
             measure(record, f"{kind} {seed}", folder, truth, stack, generator, minutes, depth_ranges, whole)
     if picture:
-        draw(picture, shown, generator, minutes)
+        draw(picture, {kind: sections_of(*one, generator, minutes) for kind, one in shown.items()}, width=12)
     rows = [[label, *(cell(found, kind, numbers) for kind in chosen)] for label, found in record.results.items()]
     print_table(["PSNR dB / SSIM", *chosen], rows)
     moved = stretch(generator)

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from PIL import Image
 from scipy.ndimage import gaussian_filter1d
 from small_generators import identity_generator, metadata
 from small_stacks import blobs, blurred_stack, write_imagej
@@ -99,14 +100,17 @@ def test_real_stacks_are_compared_as_interpolated_restored_and_trained_on(tmp_pa
         return read_image(folder / "volume.npy", "ZYX")
 
     monkeypatch.setattr(isotropic, "trained", trained)
-    rows = list(
-        isotropic.compare_real(f"{tmp_path}/a.tif", tmp_path / "generator.h5", tmp_path / "out", 3, "--average=8")
-    )
+    sections = {}
+    places = (f"{tmp_path}/a.tif", tmp_path / "generator.h5", tmp_path / "out")
+    rows = list(isotropic.compare_real(*places, 3, sections, "--average=8"))
     assert [row[0] for row in rows] == ["a, interpolated", f"a, {tmp_path}/generator.h5", "a, isotropic.py"]
     assert asked == [(tmp_path / "a.tif", "0_a", 3, ("--average=8",))]
     before, same, after = (np.array(row[1:], float) for row in rows)
     np.testing.assert_allclose(before, same, atol=0.05)
     assert np.abs(after[:3]).max() < 0.2 < np.abs(before[:3]).max()
+    assert [section.shape for section in sections["a"].values()] == [(41, 40)] * 3
+    isotropic.draw(tmp_path / "a.png", sections, width=6)
+    assert Image.open(tmp_path / "a.png").width == 660
 
 
 @pytest.mark.slow
