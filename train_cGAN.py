@@ -89,7 +89,11 @@ def choose_start(options: CGANOptions, part: CganPart, run: RunFolder) -> tuple[
 
 def choose_learned(options: CGANOptions, part: CganPart, tasks: list[Task], run: RunFolder) -> float:
     """Share of the trained weights in the released ones, 0 to 1; the rest stay the start's. Printed."""
-    if options.run.resume and launch.version_of(run) < 4:
+    version = launch.version_of(run) if options.run.resume else launch.STATE_VERSION
+    if version < 4:
+        return 1.0
+    if version > 4 and all(task.stride for task in tasks):
+        # The mean guards what was not trained on; a stack is what its generator was trained on (docs/isotropic.md).
         return 1.0
     pairs, unpaired = 0.0, 0.0  # means over the tasks
     for task in tasks:

@@ -38,6 +38,8 @@ from restoring.sampling import rows_at
 from restoring.stacks import find_voxels, note_layers, plane_positions, section, stacks_of
 
 ALIKE = 0.05  # by which the distances of planes may differ between stacks
+# Of the range: between stacks that gained from training (at most 0.04) and one that did not (0.08; docs/isotropic.md).
+NOISY = 0.06
 EVERY = 8  # pixels between the sections that are cut: neighbouring ones show nearly the same
 
 
@@ -76,7 +78,12 @@ def read_stack(path, args):
     if voxels.factor > FARTHEST_PLANES:
         raise InputError(f"{path}: {voxels.describe()}; planes more than {FARTHEST_PLANES} pixels apart teach nothing")
     note_layers(image, stacks[0], voxels.factor)
-    return stack_scale(stacks[0]).normalize(stacks[0]), voxels
+    stack = stack_scale(stacks[0]).normalize(stacks[0])
+    noise = noise_of(stack)
+    if noise > NOISY:
+        share = f"the planes' own noise is {100 * noise:.0f} % of their range"
+        print(f"note: {path}: {share}; what is trained takes them for clean, and keeps some of it")
+    return stack, voxels
 
 
 def cut_unpaired(stack, factor, args, path):

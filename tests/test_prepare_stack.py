@@ -140,6 +140,18 @@ def test_mistakes_are_one_line_and_write_nothing(flags, message, stack):
     assert not (stack[0] / "set").exists()
 
 
+def test_planes_that_are_noisy_themselves_are_noted(stack, capsys):
+    folder, values = stack
+    run(folder)
+    assert "own noise" not in capsys.readouterr().out
+    noisy = values + np.random.default_rng(0).normal(0, 100, values.shape)
+    write_imagej(folder / "noisy.tif", np.clip(noisy, 0, None).astype(np.float32))
+    run(folder, "--name=Noisy", source="noisy.tif")
+    said = capsys.readouterr().out
+    share = prepare_stack.noise_of(noisy) / np.subtract(*np.percentile(noisy, [99.8, 2]))
+    assert f"the planes' own noise is {100 * share:.0f} % of their range" in said
+
+
 def test_layered_tissue_is_noted(tmp_path, capsys):
     layers = blobs(129, 96) * 0.1 + 1000 * (np.sin(np.arange(129) / 8) > 0)[:, None, None]
     write_imagej(tmp_path / "stack.tif", blurred_stack(layers, FACTOR))

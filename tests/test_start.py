@@ -49,7 +49,7 @@ def test_a_generator_of_before_outliers_were_replaced_is_a_start_all_the_same(tm
     assert all(np.array_equal(a, b) for a, b in zip(network.get_weights(), gan.generator.get_weights(), strict=True))
 
 
-@pytest.mark.parametrize("version, changes", [(2, {"limited": False}), (3, {"local": False}), (4, {})])
+@pytest.mark.parametrize("version, changes", [(2, {"limited": False}), (3, {"local": False}), (4, {}), (5, {})])
 def test_a_resumed_run_goes_on_with_the_network_that_it_was_begun_with(tmp_path, monkeypatch, version, changes):
     monkeypatch.setattr(launch, "version_of", lambda run: version)
     options = CGANOptions.read(train_cGAN.make_parser().parse_args(["--recipe=tuned", "--resume"]), batch_size=8)
@@ -57,7 +57,7 @@ def test_a_resumed_run_goes_on_with_the_network_that_it_was_begun_with(tmp_path,
     network, expected = part.generator(), models.tuned_generator(**changes)
     assert [type(layer) for layer in network.layers] == [type(layer) for layer in expected.layers]
     shipped_now = find_start(None, "tuned", TUNED).sha256
-    assert (start and start.sha256) == {2: None, 3: SHIPPED_BEFORE, 4: shipped_now}[version]
+    assert (start and start.sha256) == {2: None, 3: SHIPPED_BEFORE, 4: shipped_now, 5: shipped_now}[version]
     if start:
         start.load_into(part.build(0, 3, None))
 
@@ -158,6 +158,20 @@ def test_a_run_of_version_3_goes_on_with_the_trained_weights_alone(train, capsys
         train(train_cGAN, "--recipe=tuned", "--resume", "--num_iters=3")
         assert "is the mean of" not in capsys.readouterr().out
         assert RunFolder(run).read_state()["version"] == 3
+
+
+def test_of_a_stack_the_trained_weights_alone_are_released_unless_the_run_was_begun_before(pair_folder, train, capsys):
+    for task in load_tasks(pair_folder)[0]:
+        (pair_folder / f"{task.name}_stack.json").write_text('{"stride": 4.0}')
+    run = train(train_cGAN, "--recipe=tuned")
+    assert "is the mean of" not in capsys.readouterr().out
+    checkpoint = run / "checkpoints" / "000002.npz"
+    with np.load(checkpoint) as stored:
+        arrays = dict(stored)
+    state = json.loads(str(arrays["state"])) | {"version": 4}
+    np.savez(checkpoint, **{**arrays, "state": json.dumps(state)})
+    train(train_cGAN, "--recipe=tuned", "--resume", "--num_iters=3")
+    assert "is the mean of" in capsys.readouterr().out
 
 
 def test_fine_tuning_has_its_own_rate():

@@ -41,8 +41,9 @@ REDRAW, MOST_ROLLBACKS = 1_000_003, 3
 
 # Of the state in a checkpoint. Those without a version know a task's data by its first x alone, and CIN-GAN's generator
 # by its path. Those of version 2 began from random weights, and put all pairs of a task on x's scale by one gain. Those
-# of version 3 released the trained weights alone, and replaced no outliers.
-STATE_VERSION = 4
+# of version 3 released the trained weights alone, and replaced no outliers. Those of version 4 averaged them with the
+# start's for stacks too.
+STATE_VERSION = 5
 
 
 def load_tasks(data: DataOptions, seed: int, x_alone: bool = False) -> list[Task]:
