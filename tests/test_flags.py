@@ -40,7 +40,7 @@ ALWAYS = {
     "export": "generator_path format output",
     "reproduce_tables": "setting runs seed images_limit eval_limit data_dir tasks dir",
     "demo": "dir",
-    "isotropic": f"input output spacing minutes psf average {PART}",
+    "isotropic": f"input output spacing minutes psf depth_ranges average {PART}",
     "run_report": "",
     "view": f"input {PART}",
     "data/simulate": "output kind n n_test size photons seed",
@@ -48,7 +48,7 @@ ALWAYS = {
     "data/prepare_micrographs": "output input overwrite",
     "data/prepare_folders": "x_dir y_dir pattern x_channel y_channel project unpaired test_files more_x more_y name "
     f"output patch {PART} keep_empty",
-    "data/prepare_stack": f"input spacing psf name output patch seed {PART}",
+    "data/prepare_stack": f"input spacing psf depth_ranges name output patch seed {PART}",
     "animations/make_animations": "output",
     "illustrations/make_illustrations": "output",
 }
