@@ -94,6 +94,7 @@ def choose_learned(options: CGANOptions, part: CganPart, tasks: list[Task], run:
         return 1.0
     if version > 4 and all(task.stride for task in tasks):
         # The mean guards what was not trained on; a stack is what its generator was trained on (docs/isotropic.md).
+        print("the generator that is saved is the trained one, no mean with the start: these are stacks")
         return 1.0
     pairs, unpaired = 0.0, 0.0  # means over the tasks
     for task in tasks:

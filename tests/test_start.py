@@ -164,7 +164,8 @@ def test_of_a_stack_the_trained_weights_alone_are_released_unless_the_run_was_be
     for task in load_tasks(pair_folder)[0]:
         (pair_folder / f"{task.name}_stack.json").write_text('{"stride": 4.0}')
     run = train(train_cGAN, "--recipe=tuned")
-    assert "is the mean of" not in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "is the trained one" in said and "is the mean of" not in said
     checkpoint = run / "checkpoints" / "000002.npz"
     with np.load(checkpoint) as stored:
         arrays = dict(stored)
