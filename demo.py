@@ -12,9 +12,6 @@ compare them with the ground truth of the 10 test images of each task. The comma
 from __future__ import annotations
 
 import argparse
-import shlex
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -22,7 +19,8 @@ import numpy as np
 
 from common.command_line import OneLineParser
 from common.errors import InputError, run_script
-from data_utils import SAMPLE_DIR, SCRIPT_DIR, find_task_names
+from data_utils import SAMPLE_DIR, find_task_names
+from training.commands import run_command
 
 COMMON = ["--recipe=tuned", "--images_limit=10", f"--data_dir={SAMPLE_DIR}", "--eval_every=100"]
 CIN = "CIN-GAN_results"
@@ -60,19 +58,12 @@ def main(args: argparse.Namespace) -> int:
     for script, *flags in TRAININGS:
         if "--cin_augment=True" in flags:
             flags.append(f"--cin_generator_path={args.dir / CIN / 'generator.h5'}")
-        train(script, [*COMMON, f"--dir={args.dir}", *flags])
+        run_command(script, [*COMMON, f"--dir={args.dir}", *flags])
     names = find_task_names(SAMPLE_DIR)
     restored = {label: restore(args.dir, folder, names) for label, folder in GENERATORS.items()}
     compare(args.dir, names, restored)
     print(f"{(time.monotonic() - began) / 60:.1f} minutes in all")
     return 0
-
-
-def train(script: str, flags: list[str]) -> None:
-    """Run a training script as a user would."""
-    print(f"\n$ python {script} {shlex.join(flags)}", flush=True)
-    if subprocess.run([sys.executable, str(SCRIPT_DIR / script), *flags], check=False).returncode:
-        raise InputError(f"{script} did not finish; its message stands above")
 
 
 def restore(folder: Path, run: str | None, names: list[str]) -> dict[str, np.ndarray]:

@@ -17,9 +17,6 @@ import argparse
 import json
 import math
 import multiprocessing
-import shlex
-import subprocess
-import sys
 import time
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -38,10 +35,12 @@ from restoring.image_files import ImageFile, image_name, read_image
 from restoring.options import add_part_flags, part_of, spacing
 from restoring.reading import WHOLE, is_volume
 from restoring.stacks import find_voxels, plane_positions, section, stacks_of
+from training.commands import run_command
 from training.run_folder import RunFolder
 
 PATCHES = (128, 96, 64, 32)
 CIN_SHARE, CIN_ITERATIONS = 0.3, 1000  # of the minutes; at most, because its learning rate falls to 0 over them
+FEW_CIN_ITERATIONS = 50  # A guess: with a tenth of this, a training has not begun to blur.
 TASK = "Stack"
 TEMPLATE = SCRIPT_DIR / "training" / "stack.html"
 
@@ -85,7 +84,7 @@ def main(args: argparse.Namespace) -> int:
         flags = [f"--average={args.average}", *([f"--generator_path={generator}"] if generator else [])]
         # A volume is restored as a whole, by blocks, with what was trained on a part of it.
         whole = () if is_volume(args.input) else ("channel", "time", "max_gb")
-        run("restore.py", [*reading(args, whole), f"--output={args.output}", "--isotropic", *flags])
+        run_command("restore.py", [*reading(args, whole), f"--output={args.output}", "--isotropic", *flags])
     shown = part_of(args) if is_volume(args.input) else WHOLE
     # However large: that it fits was checked before.
     shown = shown._replace(scene=None, max_gb=math.inf)
@@ -165,7 +164,9 @@ def train(args: argparse.Namespace, folder: Path, stacks: np.ndarray, factor: fl
             path.unlink()
         how = [f"--psf={args.psf}"] if args.psf else []
         how += [f"--depth_ranges={args.depth_ranges}"] if args.depth_ranges > 1 else []
-        run("data/prepare_stack.py", [*reading(args), f"--name={TASK}", f"--output={data}", f"--patch={patch}", *how])
+        run_command(
+            "data/prepare_stack.py", [*reading(args), f"--name={TASK}", f"--output={data}", f"--patch={patch}", *how]
+        )
         write_text(folder / "arguments.json", json.dumps(arguments_of(args), indent=2) + "\n")
     restoring = estimate(rows, height, width, args.average)
     each = " for each channel and time" if is_volume(args.input) else ""
@@ -178,6 +179,12 @@ def train(args: argparse.Namespace, folder: Path, stacks: np.ndarray, factor: fl
         return run_training("train_cGAN.py", long, folder / "Microscopy_cGAN_results", seconds)
     short = [*shared, f"--num_iters={CIN_ITERATIONS}"]
     cin = run_training("train_CIN_GAN.py", short, folder / "CIN-GAN_results", CIN_SHARE * seconds)
+    made = RunFolder(cin.parent).iterations_done()
+    if made < FEW_CIN_ITERATIONS:
+        print(
+            f"\nnote: only {made} iterations of CIN-GAN fitted into {args.minutes:g} minutes, too few to learn this "
+            "stack's blur; give more --minutes, or compare with --minutes=0"
+        )
     long += ["--cin_augment=True", "--alpha=1", f"--cin_generator_path={cin}"]
     results = folder / "Microscopy_cGAN_results_CIN_augm"
     return run_training("train_cGAN.py", long, results, (1 - CIN_SHARE) * seconds)
@@ -216,16 +223,9 @@ def run_training(script: str, flags: list[str], results: Path, seconds: float) -
         begun = ["--resume"]
         with np.load(checkpoints[-1]) as stored:
             seconds = max(seconds - float(stored["seconds"]), 1)
-    run(script, [*flags, f"--max_seconds={seconds:g}", *begun])
+    run_command(script, [*flags, f"--max_seconds={seconds:g}", *begun])
     finished.touch()
     return results / "generator.h5"
-
-
-def run(script: str, flags: list[str]) -> None:
-    """Run a command as a user would."""
-    print(f"\n$ python {script} {shlex.join(flags)}", flush=True)
-    if subprocess.run([sys.executable, str(SCRIPT_DIR / script), *flags], check=False).returncode:
-        raise InputError(f"{script} did not finish; its message stands above")
 
 
 def write_page(path: Path, stack: np.ndarray, factor: float, restored: ImageFile) -> None:

@@ -48,7 +48,7 @@ from restoring.sampling import rows_at
 from restoring.stacks import find_voxels, plane_positions, stacks_of
 from simulation.microscopes import READ_NOISE, expose
 from simulation.scenes import smooth_noise
-from tables.trainings import run_logged
+from training.commands import run_logged
 
 SIGMA, STEP, PHOTONS = 2.5, 5, 100
 GROWING = (1.0, 5.0)  # the blur at the first and last plane, where it grows

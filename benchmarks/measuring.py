@@ -14,7 +14,7 @@ from pathlib import Path
 
 import data_utils
 from common.files import write_text
-from tables.trainings import run_logged
+from training.commands import run_logged
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -19,7 +19,7 @@ from benchmarks.measuring import Record, print_table, read_tasks, train_once
 from common.files import write_text
 from common.metrics import mean_scores
 from restoring.apply import Applier
-from tables.trainings import run_logged
+from training.commands import run_logged
 
 ALPHAS = {"with its pairs": 0.3, "on its pairs alone": 1.0}
 

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import signal
-import subprocess
-import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from common.errors import InputError
-from data_utils import SCRIPT_DIR, Task
+from data_utils import Task
 from tables.rows import JOBS, budget, jobs_of
 from training import run_folder
+from training.commands import run_logged
 from training.options import acting
 from training.run_folder import RunFolder
 
@@ -133,49 +131,6 @@ class Trainings:
             runs = sum(not self._is_finished(name, seed) for seed in seeds)
             seconds += runs * networks * self.plan[name]["step"] * self.plan[name]["iterations"]
         return 1.33 * seconds / 60
-
-
-def run_logged(arguments: Sequence[str], log: Path) -> None:
-    """Run a training; its output goes to the end of `log`.
-
-    Args:
-        arguments: a script of the top level and its flags, or `-m`, a module and its flags.
-        log: file.
-
-    Raises:
-        KeyboardInterrupt: a signal stopped it or this process; it has been waited for, so that it could save.
-        InputError: it failed; the message is its own last line.
-    """
-    log.parent.mkdir(parents=True, exist_ok=True)
-    with open(log, "ab") as file:
-        start = file.tell()
-        first = arguments[0] if arguments[0] == "-m" else str(SCRIPT_DIR / arguments[0])
-        command = [sys.executable, first, *arguments[1:]]
-        # In a session of its own a Ctrl-C reaches it once, passed on from here: a second one would stop its saving.
-        process = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT, start_new_session=True)
-        code, stopped = _wait(process)
-    if stopped or code in (130, 143, -signal.SIGINT, -signal.SIGTERM):
-        raise KeyboardInterrupt
-    if code:
-        lines = [line for line in log.read_bytes()[start:].decode(errors="replace").splitlines() if line.strip()]
-        reason = f"ended by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
-        raise InputError(lines[-1].removeprefix("error: ") if lines and code > 0 else reason)
-
-
-def _wait(process):
-    """(exit code, whether a signal came); signals are passed on to the process."""
-    stopped = []
-
-    def pass_on(number, frame):
-        stopped.append(number)
-        process.send_signal(number)
-
-    previous = {n: signal.signal(n, pass_on) for n in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
-    try:
-        return process.wait(), bool(stopped)
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
 
 
 def training_arguments(

@@ -2,9 +2,9 @@
 
 import json
 import re
-import subprocess
 from concurrent.futures import Future
 from contextlib import nullcontext
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -24,19 +24,19 @@ def commands(monkeypatch):
     """Trainings are noted and leave a generator that gives its input back; other commands run, in this process."""
     ran = []
 
-    def run(command, check):
-        ran.append(command)
-        script, words = command[1].removeprefix(f"{isotropic.SCRIPT_DIR}/"), command[2:]
+    def run_command(script, words):
+        print(f"$ python {script}")
+        ran.append([script, *words])
         if not script.startswith("train_"):
             module = load_script(script)
-            return subprocess.CompletedProcess(command, module.main(module.make_parser().parse_args(words)))
+            assert module.main(module.make_parser().parse_args(words)) == 0
+            return
         flags = dict(flag.split("=", 1) for flag in words if "=" in flag)
         cin = "CIN_GAN" in script
         name = "CIN-GAN_results" if cin else "Microscopy_cGAN_results" + "_CIN_augm" * ("--cin_augment" in flags)
         save_generator(identity_generator(), f"{flags['--dir']}/{name}/generator.h5", metadata())
-        return subprocess.CompletedProcess(command, 0)
 
-    monkeypatch.setattr(isotropic.subprocess, "run", run)
+    monkeypatch.setattr(isotropic, "run_command", run_command)
     monkeypatch.setattr(isotropic, "estimate", fixed_estimate)
     return ran
 
@@ -65,7 +65,7 @@ def test_a_result_too_large_to_show_is_refused_before_training(stack, commands, 
 
 def test_it_prepares_trains_restores_and_shows(stack, commands):
     assert run(stack, "--minutes=10") == 0
-    assert [command[1].rsplit("/", 1)[1] for command in commands] == [
+    assert [Path(script).name for script, *_ in commands] == [
         "prepare_stack.py",
         "train_CIN_GAN.py",
         "train_cGAN.py",
@@ -113,7 +113,7 @@ STAGES = ("prepare_stack.py", "train_CIN_GAN.py", "train_cGAN.py", "restore.py")
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_run_killed_in_any_stage_goes_on_with_it(stage, stack, commands, monkeypatch):
     """The killed command leaves half of what it makes: x without y, a results folder without a checkpoint."""
-    finished = isotropic.run
+    finished = isotropic.run_command
 
     def killed(script, flags):
         if not script.endswith(stage):
@@ -125,14 +125,14 @@ def test_a_run_killed_in_any_stage_goes_on_with_it(stage, stack, commands, monke
                 path.write_bytes(b"half")
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(isotropic, "run", killed)
+    monkeypatch.setattr(isotropic, "run_command", killed)
     with pytest.raises(KeyboardInterrupt):
         run(stack)
     assert not (stack / "out.html").exists()
     commands.clear()
-    monkeypatch.setattr(isotropic, "run", finished)
+    monkeypatch.setattr(isotropic, "run_command", finished)
     assert run(stack) == 0
-    assert [command[1].rsplit("/", 1)[1] for command in commands] == list(STAGES[STAGES.index(stage) :])
+    assert [Path(script).name for script, *_ in commands] == list(STAGES[STAGES.index(stage) :])
     if stage.startswith("train_"):
         assert "--overwrite" in commands[0]
     assert read_image(stack / "out.tif").planes.shape == (37, 40, 40)
@@ -147,7 +147,7 @@ def test_a_training_with_a_checkpoint_is_resumed_for_the_seconds_that_are_left(s
     np.savez(checkpoints / "000050.npz", seconds=100.0)
     commands.clear()
     assert run(stack) == 0
-    assert [command[1].rsplit("/", 1)[1] for command in commands] == ["train_cGAN.py", "restore.py"]
+    assert [Path(script).name for script, *_ in commands] == ["train_cGAN.py", "restore.py"]
     assert "--resume" in commands[0] and "--max_seconds=320" in commands[0]
 
 
@@ -167,6 +167,16 @@ def test_other_arguments_do_not_go_on_with_an_earlier_training(stack, commands):
         (stack / name).unlink()
     with pytest.raises(InputError, match=r"--psf was None, is now 0\.4"):
         run(stack, "--psf=0.4")
+
+
+@pytest.mark.parametrize(("made", "noted"), [(3, True), (700, False)])
+def test_too_few_iterations_of_cin_gan_are_noted(made, noted, stack, commands, capsys):
+    checkpoints = stack / "out_training/CIN-GAN_results/checkpoints"
+    checkpoints.mkdir(parents=True)
+    np.savez(checkpoints / f"{made:06}.npz", seconds=1.0)
+    assert run(stack) == 0
+    message = "note: only 3 iterations of CIN-GAN fitted into 10 minutes"
+    assert (message in capsys.readouterr().out) == noted
 
 
 def test_the_time_of_restoring_is_printed_before_the_training(stack, commands, capsys):
@@ -199,7 +209,11 @@ def test_without_minutes_the_shipped_generator_restores_and_with_a_psf_no_cin_ga
         (stack / name).unlink()
     commands.clear()
     assert run(stack, "--psf=0.4") == 0
-    assert [command[1].rsplit("/", 1)[1] for command in commands] == ["prepare_stack.py", "train_cGAN.py", "restore.py"]
+    assert [Path(script).name for script, *_ in commands] == [
+        "prepare_stack.py",
+        "train_cGAN.py",
+        "restore.py",
+    ]
 
 
 @pytest.mark.parametrize(

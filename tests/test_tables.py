@@ -1,10 +1,6 @@
 """reproduce_tables.py: fair budgets, honest cells, and a whole table from trainings that are stood in for."""
 
 import json
-import os
-import signal
-import threading
-import time
 from pathlib import Path
 
 import numpy as np
@@ -248,47 +244,6 @@ def test_runs_of_other_arguments_or_without_their_record_are_not_taken_for_finis
     (folder / "table_B.json").unlink()
     with pytest.raises(InputError, match=r"not its table_B\.json"):
         reproduce(pair_folder, "--setting=B", "--num_iters=6")
-
-
-SLOW_SCRIPT = """
-import pathlib, signal, sys, time
-def save(*_):
-    time.sleep(1)
-    pathlib.Path("saved").touch()
-    sys.exit(130)
-signal.signal(signal.SIGINT, save)
-pathlib.Path("begun").touch()
-time.sleep(60)
-"""
-
-
-def test_ctrl_c_lets_the_training_save(tmp_path, monkeypatch):
-    """It needs a second for it, and is waited for."""
-    (tmp_path / "slow.py").write_text(SLOW_SCRIPT)
-    monkeypatch.setattr(trainings, "SCRIPT_DIR", tmp_path)
-    monkeypatch.chdir(tmp_path)
-
-    def press():
-        while not (tmp_path / "begun").exists():
-            time.sleep(0.05)
-        os.kill(os.getpid(), signal.SIGINT)
-
-    threading.Thread(target=press).start()
-    with pytest.raises(KeyboardInterrupt):
-        trainings.run_logged(["slow.py"], tmp_path / "log.txt")
-    assert (tmp_path / "saved").exists()
-
-
-def test_a_killed_training_is_named(tmp_path, monkeypatch):
-    (tmp_path / "killed.py").write_text("import os, signal\nprint(' 50%|###')\nos.kill(os.getpid(), signal.SIGKILL)")
-    monkeypatch.setattr(trainings, "SCRIPT_DIR", tmp_path)
-    with pytest.raises(InputError, match="ended by SIGKILL"):
-        trainings.run_logged(["killed.py"], tmp_path / "log.txt")
-
-
-def test_a_script_that_fails_says_its_last_line(tmp_path):
-    with pytest.raises(InputError, match=r"^--data_dir=nowhere: no such folder"):
-        trainings.run_logged(["train_cGAN.py", "--data_dir=nowhere", f"--dir={tmp_path}"], tmp_path / "log.txt")
 
 
 def test_length_is_iterations_or_seconds(capsys):
