@@ -1,6 +1,6 @@
 # make demo   train both GANs on the shipped sample and restore its test images
 #             (about 4 minutes on two cores with AVX-512, longer on slower ones)
-# make test   lint, then all tests but the slow ones (about 4 minutes on two cores)
+# make test   lint, then all tests but the slow ones (about 8 minutes on two cores)
 # make test-all   the same, then the slow ones (about a quarter of an hour)
 # make test-robustness   of the tests, broken and hostile files and trainings that are killed: all of them (20 minutes)
 # make lint   ruff and codespell alone

@@ -60,7 +60,8 @@ def main(args: argparse.Namespace) -> int:
     covered = trust.coverage(calibration, deviations, errors)
     write_text(args.output, json.dumps({**calibration._asdict(), "images": len(x), "covered": covered}) + "\n")
     print(f"{args.output}: floor {calibration.floor:.4f}, slope {calibration.slope:.2f}, from {len(x)} images")
-    print("of its own images, " + ", ".join(f"{share:.0f} % lie in {level} %" for level, share in covered.items()))
+    shares = ", ".join(f"{share:.0f} % in the {level} % interval" for level, share in covered.items())
+    print(f"errors of these images: {shares}")
     return 0
 
 

@@ -31,7 +31,7 @@ from common.memory import machine_bytes
 from common.pages import render, to_gray
 from data.patches import most_depth_ranges
 from data_utils import SCRIPT_DIR
-from restoring.image_files import ImageFile, image_name, read_image
+from restoring.image_files import ImageFile, find_images, image_name, read_image
 from restoring.options import add_part_flags, part_of, spacing
 from restoring.reading import WHOLE, is_volume
 from restoring.stacks import find_voxels, plane_positions, section, stacks_of
@@ -56,7 +56,7 @@ def make_parser() -> argparse.ArgumentParser:
     add("--psf", metavar="FILE|SIGMA", help="point spread function along z, as for data/prepare_stack.py")
     add("--depth_ranges", type=integer(1, maximum=100), default=1, help="for blur that grows with depth (default: 1)")
     add("--average", choices=["1", "8"], default="1", help="8: mean over flips; slower")
-    add_part_flags(add)
+    add_part_flags(add, planes=False)
     return parser
 
 
@@ -70,6 +70,10 @@ def main(args: argparse.Namespace) -> int:
     for flag, given in (("--psf", args.psf), ("--depth_ranges", args.depth_ranges > 1)):
         if given and not args.minutes:
             raise InputError(f"{flag} is for training; leave it out, or pass --minutes")
+    if args.input.is_dir() and not is_volume(args.input):
+        raise InputError(f"{args.input}: a folder; name one stack (data/prepare_stack.py takes folders of stacks)")
+    if not is_volume(args.input):
+        find_images(args.input)
     page, folder = args.output.with_suffix(".html"), args.output.with_name(f"{image_name(args.output)}_training")
     restored = is_begun(folder, args) and args.output.exists() and not page.exists()
     for path in (args.output, page):
@@ -152,7 +156,7 @@ def train(args: argparse.Namespace, folder: Path, stacks: np.ndarray, factor: fl
         if min(rows, height, width) >= smallest:
             most = most_depth_ranges(rows, smallest)
             raise InputError(
-                f"{args.input}: {size} make no {args.depth_ranges} depth ranges; use --depth_ranges={most}"
+                f"{args.input}: {size} are too few for {args.depth_ranges} depth ranges; use --depth_ranges={most}"
             )
         raise InputError(
             f"{args.input}: {size} are too small to train on, {smallest} are needed; pass --minutes=0 to restore with "

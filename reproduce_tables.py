@@ -12,8 +12,9 @@ table_A.md, table_A.json (every score of every image and seed) and table_A.png b
 the same command again goes on where it was stopped, and tries again what failed.
 
 --runs scores finished runs of any length and precision, FOLDER/<job>/<results folder>[/<task>], where a job is care,
-care_augmented, deblurgan, cyclegan, cin_paper, paper, paper_cin, paper_unpaired, cin_tuned, tuned, tuned_cin or
-tuned_unpaired: FOLDER/paper/Microscopy_cGAN_results, FOLDER/care/CARE_results/Retina. Rows without a run are left out.
+care_augmented, deblurgan, cyclegan, cin_paper, paper, paper_cin, paper_unpaired, cin_tuned, tuned, tuned_cin,
+tuned_unpaired, tuned_started or tuned_unpaired_started: FOLDER/paper/Microscopy_cGAN_results,
+FOLDER/care/CARE_results/Retina. Rows without a run are left out.
 """
 
 from __future__ import annotations

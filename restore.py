@@ -11,8 +11,8 @@
 
 .npy, TIFF, PNG and the files of microscopes (docs/restoring.md) of any size, single images or stacks (plane by plane,
 normalised as a whole); shape, axes, channels and pixel size are kept. Axes come from the file's metadata or its shape
-and are printed; --axes=ZYX corrects them. OME-Zarr volumes are restored block by block, whatever their size
-(volumes.py). The result is float32 in the units of the input (recipe paper: of the task's y; CIN-GAN: of its x).
+and are printed; --axes=ZYX corrects them. OME-Zarr volumes are restored block by block, whatever their size.
+The result is float32 in the units of the input (recipe paper: of the task's y; CIN-GAN: of its x).
 """
 
 from __future__ import annotations

@@ -7,6 +7,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from common.errors import InputError
+
 
 @contextmanager
 def written_whole(path: str | Path) -> Iterator[Path]:
@@ -30,6 +32,12 @@ def write_text(path: str | Path, text: str) -> None:
     """Write a text file whole."""
     with written_whole(path) as beside:
         beside.write_text(text, encoding="utf-8")
+
+
+def check_folder(path: Path) -> None:
+    """Raise InputError where a file stands at the place of the folder --output, before anything is read or made."""
+    if path.exists() and not path.is_dir():
+        raise InputError(f"--output={path} is a file; name a folder to write to")
 
 
 def json_values(values: Mapping) -> dict:

@@ -30,7 +30,7 @@ import numpy as np
 
 from common.command_line import OneLineParser, integer
 from common.errors import InputError, run_script
-from common.files import written_whole
+from common.files import check_folder, written_whole
 from data.patches import cut, not_empty
 from data_utils import factor_between
 from restoring.image_files import find_images, image_name, note_skipped, read_image
@@ -200,6 +200,8 @@ def make_pair_set(args):
     x, y, empty = make_pairs(files[: len(files) - held], args)
     arrays, pairs = {"": (x, y)}, len(y)
     words = f"{pairs} pairs from {len(files) - held} files{left_out(empty)}"
+    if not held and pairs > len(files):
+        words += "\nnote: without --test_files, patches of the same file are trained on and evaluated"
     if held:
         *arrays["_test"], empty = make_pairs(files[-held:], args)
         words += f"\n{len(arrays['_test'][0])} pairs for evaluation from {held} files{left_out(empty)}"
@@ -240,6 +242,7 @@ def check(args):
         raise InputError("--more_x and --more_y go together: CIN-GAN needs defective and clean images")
     if args.more_x and not args.test_files:
         raise InputError("--more_x needs --test_files: without test files the training shuffles pairs and others")
+    check_folder(args.output)
     for path in (args.output / f"{args.name}_{kind}.npy" for kind in ("X", "Y", "X_test", "Y_test")):
         if path.exists():
             raise InputError(f"{path} exists; choose another --output or --name")

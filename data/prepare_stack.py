@@ -28,11 +28,11 @@ import scipy  # its parts are loaded where they are used: --help is to answer at
 
 from common.command_line import OneLineParser, integer
 from common.errors import InputError, run_script
-from common.files import write_text, written_whole
+from common.files import check_folder, write_text, written_whole
 from data.patches import cut, depth_windows, most_depth_ranges, not_empty
 from data_utils import FARTHEST_PLANES, open_npy, stride_path
 from restoring.image_files import find_images, note_skipped, read_image
-from restoring.normalization import stack_scale
+from restoring.normalization import stack_scale, white_noise
 from restoring.options import add_part_flags, part_of, spacing
 from restoring.sampling import rows_at
 from restoring.stacks import find_voxels, note_layers, plane_positions, section, stacks_of
@@ -60,7 +60,7 @@ def make_parser():
     )
     add("--patch", type=integer(32), default=128, help="height and width of the crops in pixels (default: 128)")
     add("--seed", type=integer(0), default=0, help="of the first row taken and the noise, with --psf (default: 0)")
-    add_part_flags(add)
+    add_part_flags(add, planes=False)
     return parser
 
 
@@ -79,7 +79,7 @@ def read_stack(path, args):
         raise InputError(f"{path}: {voxels.describe()}; planes more than {FARTHEST_PLANES} pixels apart teach nothing")
     note_layers(image, stacks[0], voxels.factor)
     stack = stack_scale(stacks[0]).normalize(stacks[0])
-    noise = noise_of(stack)
+    noise = white_noise(stack)
     if noise > NOISY:
         share = f"the planes' own noise is {100 * noise:.0f} % of their range"
         print(f"note: {path}: {share}; what is trained takes them for clean, and keeps some of it")
@@ -101,7 +101,8 @@ def cut_unpaired(stack, factor, args, path):
     if args.depth_ranges > most:
         smaller = "a smaller --patch, or " if args.patch > 32 else ""
         raise InputError(
-            f"{path}: {rows} rows of a section make no {args.depth_ranges} depth ranges of {args.patch} rows; use "
+            f"{path}: {rows} rows of a section are too few for {args.depth_ranges} depth ranges of {args.patch} "
+            f"rows; use "
             f"{smaller}--depth_ranges={most}"
         )
     sections = [section(stack, axis, i, factor) for axis in (1, 2) for i in range(0, stack.shape[axis], EVERY)]
@@ -118,7 +119,7 @@ def cut_unpaired(stack, factor, args, path):
 def cut_pairs(stack, factor, args, kernel):
     """(x, y): crops of the planes as the microscope shows sections, and the same crops sharp; both orientations."""
     rng = np.random.default_rng(args.seed)
-    deviation = noise_of(stack)
+    deviation = white_noise(stack)
     x, y = [], []
     for plane in (image for one in stack for image in (one, one.T)):
         x.append(cut(as_section(rng, plane, kernel, factor, deviation), args.patch))
@@ -142,12 +143,6 @@ def as_section(rng, plane, kernel, factor, deviation):
     rows = rows_at(beyond, taken)
     rows += rng.normal(0, deviation, rows.shape)
     return rows_at(rows, (np.arange(height) + 2 * step - first) / factor)
-
-
-def noise_of(stack):
-    """Deviation of the noise of a (Z, Y, X) stack: the median size of (a - b - c + d) / 2 over 2 x 2 pixels."""
-    differences = stack[:, :-1, :-1] - stack[:, :-1, 1:] - stack[:, 1:, :-1] + stack[:, 1:, 1:]
-    return 1.4826 * float(np.median(np.abs(differences))) / 2
 
 
 def read_kernel(text, pixel):
@@ -204,6 +199,7 @@ def main(args):
         raise InputError(
             f"--depth_ranges={args.depth_ranges} is for unpaired images, without --psf; leave out one of them"
         )
+    check_folder(args.output)
     names = [f"{args.name}_{i + 1}" for i in range(args.depth_ranges)] if args.depth_ranges > 1 else [args.name]
     for path in (args.output / f"{name}_{kind}.npy" for name in names for kind in "XY"):
         if path.exists():

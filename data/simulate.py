@@ -24,7 +24,7 @@ import numpy as np
 
 from common.command_line import OneLineParser, integer
 from common.errors import InputError, run_script
-from common.files import written_whole
+from common.files import check_folder, written_whole
 from common.progress import progress_bar
 from simulation.any_defect import simulate_any
 from simulation.pairs import TASKS, simulate_pair
@@ -63,7 +63,7 @@ def make_parser():
     parser.add_argument("--n_test", type=integer(1), default=10, help="test pairs per task (default: 10)")
     parser.add_argument("--size", type=integer(32), default=128, help="height and width in pixels (default: 128)")
     parser.add_argument(
-        "--photons", type=float, help="photons at bright structures of x (default: per task; with --kind random)"
+        "--photons", type=float, help="photons at bright structures of x (default: one per task; with --kind, drawn)"
     )
     parser.add_argument("--seed", type=integer(0), default=0, help="(default: 0)")
     return parser
@@ -71,6 +71,7 @@ def make_parser():
 
 def main(args):
     """Write all tasks; returns the exit code."""
+    check_folder(args.output)
     existing = sorted(args.output.glob("*_[XY]*.npy")) if args.output.is_dir() else []
     if existing:
         raise InputError(f"{existing[0]} exists; choose another --output")

@@ -99,13 +99,13 @@ def find_images(path: str | Path, recursive: bool = False, volumes: bool = False
 
 
 def note_skipped(path: Path, recursive: bool = False) -> None:
-    """Print how many files of a folder are no images, and of which kinds."""
+    """Print how many files of a folder are not images, and of which kinds."""
     others = (
         [file for file in _visible(path, recursive) if file.suffix.lower() not in SUFFIXES] if path.is_dir() else []
     )
     if others:
         kinds = ", ".join(sorted({file.suffix.lower() or "no suffix" for file in others}))
-        print(f"note: {path}: {len(others)} files that are no images are skipped ({kinds})")
+        print(f"note: {path}: skipped {len(others)} files that are not images ({kinds})")
 
 
 def _visible(folder, recursive):
@@ -163,7 +163,7 @@ def read_pairs(x_path: Path, y_path: Path) -> tuple[list[np.ndarray], list[np.nd
         (x, y), lists of (H, W) float32; x of a coarser camera is enlarged to y's size.
 
     Raises:
-        InputError: they are not pairs: other names, numbers or sizes.
+        InputError: they are not pairs: other names, numbers or sizes; or they have several channels.
     """
     x_files, y_files = find_images(x_path), find_images(y_path)
     if x_path.is_dir() and y_path.is_dir():
@@ -173,13 +173,22 @@ def read_pairs(x_path: Path, y_path: Path) -> tuple[list[np.ndarray], list[np.nd
                 f"{x_path}, {y_path}: {lonely[0]} has no partner ({len(lonely)} have none); files pair by name"
             )
     x, y = (
-        [np.asarray(plane, np.float32) for file in files for plane in read_image(file).planes]
+        [np.asarray(plane, np.float32) for file in files for plane in _one_channel(file).planes]
         for files in (x_files, y_files)
     )
     factors = [factor_between(*(image.shape for image in pair)) for pair in zip(x, y, strict=False)]
     if len(x) != len(y) or None in factors:
         raise InputError(f"{x_path} holds {len(x)} images and {y_path} {len(y)}, or their sizes differ")
     return [enlarge(image, factor) for image, factor in zip(x, factors, strict=True)], y
+
+
+def _one_channel(path):
+    """A file of pairs. Raises InputError where it has several channels, which are tasks of their own."""
+    file = read_image(path)
+    channels = dict(zip(file.axes, file.shape, strict=True)).get("C", 1)
+    if channels > 1:
+        raise InputError(f"{path}: {channels} channels; save the channel of the task as a file of its own, for x and y")
+    return file
 
 
 def enlarged(source: ImageFile, factor: int) -> ImageFile:

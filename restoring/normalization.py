@@ -290,6 +290,18 @@ def block_means(image: np.ndarray, height: int = BLOCK, width: int = BLOCK) -> n
     return blocks.mean(axis=(1, 3), dtype=np.float64).ravel()
 
 
+def white_noise(image: np.ndarray) -> float:
+    """Standard deviation of the white noise of an image or a stack, (..., H, W), in its own units.
+
+    The median of the finest diagonal Haar coefficients over 0.6745 (Donoho and Johnstone, Biometrika 81, 1994): the
+    structure of an image is in few of them.
+    """
+    height, width = (size // 2 * 2 for size in image.shape[-2:])
+    above, below = (image[..., row:height:2, :width].astype(np.float64) for row in (0, 1))
+    difference = above - below
+    return float(np.median(np.abs(difference[..., ::2] - difference[..., 1::2])) / 2 / 0.6745)
+
+
 def fit_gain(x_images: Sequence[np.ndarray], y_images: Sequence[np.ndarray], sample: int = 200) -> tuple[float, float]:
     """Gain and offset that put y on x's scale: x = gain * y + offset.
 

@@ -62,8 +62,13 @@ class RestoreOptions:
         return [kind for kind in MAPS if getattr(self, kind)]
 
 
-def add_part_flags(add: Callable) -> None:
-    """The flags that say what of an image file is read; `add` is a parser's add_argument."""
+def add_part_flags(add: Callable, planes: bool = True) -> None:
+    """The flags that say what of an image file is read.
+
+    Args:
+        add: a parser's add_argument.
+        planes: whether one plane of a stack may be chosen.
+    """
     add("--axes", type=axes, metavar="ZYX", help="a letter per dimension of the files, if the printed axes are wrong")
     add("--scene", type=integer(0), metavar="N", help="image of a file of several, from 0 (default: the first)")
     add(
@@ -72,7 +77,8 @@ def add_part_flags(add: Callable) -> None:
         help="channel of a file of several, by its name or its number from 0 (default: all)",
     )
     add("--time", type=integer(0), metavar="N", help="time point of a series, from 0 (default: all)")
-    add("--z", type=integer(0), metavar="N", help="plane of a stack, from 0 (default: all)")
+    if planes:
+        add("--z", type=integer(0), metavar="N", help="plane of a stack, from 0 (default: all)")
     add("--max_gb", type=positive, help="GB an image may unpack to (default: an eighth of this machine's memory)")
 
 
@@ -86,4 +92,4 @@ def spacing(text: str) -> tuple[float, float, float]:
 
 def part_of(args: argparse.Namespace) -> Part:
     """What of each file is read, from parsed arguments."""
-    return Part(args.scene, args.channel, args.time, args.z, args.max_gb)
+    return Part(args.scene, args.channel, args.time, getattr(args, "z", None), args.max_gb)

@@ -111,7 +111,9 @@ class Restorer:
         self.apply = Applier.load(options.generator, options.seed, options.precision)
         self.turns = len(symmetries(options.average, self.apply.may_rotate(options.task)))
         if self.turns < options.average and options.task is None:
-            print("note: without --task, averaging over the four flips alone (some of its tasks must not be turned)")
+            tasks, fixed = set(self.apply.metadata.tasks), set(self.apply.metadata.no_rotate)
+            why = "without --task, and some of its tasks must" if tasks - fixed else "what this generator restores must"
+            print(f"note: averaging over the four flips alone: {why} not be turned")
         self.uncertain = self.check = None
         if options.maps:
             self._load_maps()

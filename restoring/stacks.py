@@ -52,6 +52,8 @@ def find_voxels(image: ImageFile, given: tuple[float, float, float] | None = Non
     """
     planes = dict(zip(image.axes, image.shape, strict=True)).get("Z")
     if planes is None:
+        if len(image.shape) == 2:
+            raise InputError(f"{image.path}: one image of {image.shape[0]} x {image.shape[1]} pixels; expected a stack")
         raise InputError(f"{image.path}: axes {image.axes} have no Z; name it, as in --axes=ZYX")
     if planes < 2:
         raise InputError(f"{image.path}: a stack of one plane; at least 2 are needed")

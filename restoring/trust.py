@@ -109,7 +109,10 @@ def check_passes(apply: Applier, dropout: Applier | None, task: str | None, coun
     """Raise InputError where there are fewer than `count` passes."""
     most = most_passes(apply, dropout, task)
     if count > most:
-        raise InputError(f"--uncertainty={count}: without dropout there are {most} passes, flips and turns")
+        raise InputError(
+            f"--uncertainty={count}: without dropout there are {most} passes, flips and turns; pass "
+            f"--uncertainty={most}"
+        )
 
 
 def disagreement(outputs: np.ndarray) -> np.ndarray:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import math
 import shlex
+import sys
 from collections.abc import Sequence
 from itertools import product
 from pathlib import Path
@@ -29,6 +30,8 @@ def require(*modules: str) -> None:
     """Raise InputError where a module that volumes need is not installed."""
     for name in modules:
         if importlib.util.find_spec(name) is None:
+            if sys.version_info < (3, 11):
+                raise InputError("OME-Zarr volumes need Python 3.11 or later")
             raise InputError(f"volumes need {name}; pip install -r requirements/large.txt")
 
 

@@ -28,7 +28,8 @@ TRAINING = (
     "batch_size num_iters max_seconds num_gpu images_limit eval_limit dir data_dir tasks precision seed save_every "
     "keep_checkpoints eval_every on_divergence resume overwrite"
 )
-PART = "axes scene channel time z max_gb"
+OF_STACKS = "axes scene channel time max_gb"
+PART = f"{OF_STACKS} z"
 ALWAYS = {
     "train_CIN_GAN": f"{TRAINING} recipe n_critic unpaired_limit",
     "train_cGAN": f"{TRAINING} recipe cin_augment",
@@ -40,7 +41,7 @@ ALWAYS = {
     "export": "generator_path format output",
     "reproduce_tables": "setting runs seed images_limit eval_limit data_dir tasks dir",
     "demo": "dir",
-    "isotropic": f"input output spacing minutes psf depth_ranges average {PART}",
+    "isotropic": f"input output spacing minutes psf depth_ranges average {OF_STACKS}",
     "run_report": "",
     "view": f"input {PART}",
     "data/simulate": "output kind n n_test size photons seed",
@@ -48,7 +49,7 @@ ALWAYS = {
     "data/prepare_micrographs": "output input overwrite",
     "data/prepare_folders": "x_dir y_dir pattern x_channel y_channel project unpaired test_files more_x more_y name "
     f"output patch {PART} keep_empty",
-    "data/prepare_stack": f"input spacing psf depth_ranges name output patch seed {PART}",
+    "data/prepare_stack": f"input spacing psf depth_ranges name output patch seed {OF_STACKS}",
     "animations/make_animations": "output",
     "illustrations/make_illustrations": "output",
 }

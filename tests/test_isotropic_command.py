@@ -223,12 +223,14 @@ def test_without_minutes_the_shipped_generator_restores_and_with_a_psf_no_cin_ga
         (10, ("--spacing=0.2,0.2,0.2",), "no further apart"),
         (10, ("--output=x.npy",), "expected a name in .tif"),
         (10, ("--psf=0.4", "--minutes=0"), "--psf is for training"),
+        (10, ("--input={folder}",), "a folder; name one stack"),
+        (10, ("--input={folder}/none.tif",), "no such file or folder"),
     ],
 )
 def test_mistakes_are_one_line_before_anything_is_written(planes, flags, message, tmp_path, commands):
     write_imagej(tmp_path / "stack.tif", np.repeat(blurred_stack(blobs(5, 40)), planes, axis=0)[:planes])
     with pytest.raises(InputError, match=message):
-        run(tmp_path, *flags)
+        run(tmp_path, *(flag.format(folder=tmp_path) for flag in flags))
     assert not commands and [path.name for path in tmp_path.iterdir()] == ["stack.tif"]
 
 

@@ -137,6 +137,19 @@ def add_more(folder):
     return [f"--more_x={folder}/more_x", f"--more_y={folder}/more_y"]
 
 
+def test_patches_of_one_file_on_both_sides_are_noted(folders, capsys):
+    note = "note: without --test_files, patches of the same file are trained on and evaluated"
+    assert run(folders) == 0 and note in capsys.readouterr().out
+    assert run(folders, "--test_files=1", "--name=Held") == 0 and note not in capsys.readouterr().out
+
+
+def test_an_output_that_is_a_file_is_told_before_images_are_read(folders, capsys):
+    (folders / "file").touch()
+    with pytest.raises(InputError, match="file is a file; name a folder to write to"):
+        run(folders, f"--output={folders}/file")
+    assert not capsys.readouterr().out
+
+
 def test_the_last_files_are_held_and_the_training_finds_every_image_without_partner(folders, capsys):
     assert run(folders, "--test_files=1", *add_more(folders)) == 0
     said = capsys.readouterr().out

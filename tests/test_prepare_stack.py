@@ -12,6 +12,7 @@ from common.errors import InputError
 from data import prepare_stack
 from data.patches import depth_windows, most_depth_ranges
 from data_utils import load_tasks
+from restoring.normalization import white_noise
 from restoring.stacks import section
 
 FACTOR = 4
@@ -72,7 +73,7 @@ def test_sections_of_a_plane_without_blur_and_noise_keep_every_taken_row():
 def test_the_noise_of_a_stack_is_measured_below_its_content():
     volume = blobs(9, 64)
     noisy = volume + np.random.default_rng(1).normal(0, 30, volume.shape)
-    assert prepare_stack.noise_of(noisy) == pytest.approx(30, rel=0.15)
+    assert white_noise(noisy) == pytest.approx(30, rel=0.15)
 
 
 def test_stacks_of_a_folder_become_one_task_and_background_is_left_out(stack):
@@ -124,7 +125,7 @@ def test_neighbouring_depth_windows_overlap_by_half_of_the_patch_at_most(rows, p
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (("--depth_ranges=4",), r"65 rows of a section make no 4 depth ranges of 32 rows; use --depth_ranges=3"),
+        (("--depth_ranges=4",), r"rows of a section are too few for 4 depth ranges of 32 rows; use --depth_ranges=3"),
         (("--depth_ranges=2", "--psf=0.4"), "is for unpaired images, without --psf"),
         (("--patch=96",), r"17 planes are 65 rows of a section, less than --patch=96; use --patch=64"),
         (("--patch=128",), "96 x 96 pixels are less than --patch=128"),
@@ -148,7 +149,7 @@ def test_planes_that_are_noisy_themselves_are_noted(stack, capsys):
     write_imagej(folder / "noisy.tif", np.clip(noisy, 0, None).astype(np.float32))
     run(folder, "--name=Noisy", source="noisy.tif")
     said = capsys.readouterr().out
-    share = prepare_stack.noise_of(noisy) / np.subtract(*np.percentile(noisy, [99.8, 2]))
+    share = white_noise(noisy) / np.subtract(*np.percentile(noisy, [99.8, 2]))
     assert f"the planes' own noise is {100 * share:.0f} % of their range" in said
 
 

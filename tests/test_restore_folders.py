@@ -12,8 +12,9 @@ from small_generators import PAPER, identity_generator, metadata
 import restore
 from common import progress
 from common.errors import InputError
-from restoring.generator_file import save_generator
+from restoring.generator_file import Metadata, save_generator
 from restoring.image_files import read_image, read_pairs
+from restoring.normalization import PercentileNormalization
 
 RNG = np.random.default_rng(0)
 
@@ -42,7 +43,7 @@ def test_a_bad_file_does_not_stop_the_rest_and_is_listed_at_the_end(folder, caps
     assert sorted(path.name for path in (folder / "r").iterdir()) == ["a.tif", "c.tif"]
     first, second = said.err.strip().splitlines()
     assert first == "error: 1 of 3 files were not restored:" and "b.tif: cannot be read as TIFF" in second
-    assert "2 files that are no images are skipped (.db, .txt)" in said.out
+    assert "skipped 2 files that are not images (.db, .txt)" in said.out
 
 
 def test_files_that_are_restored_already_are_skipped(folder, capsys):
@@ -83,6 +84,29 @@ def test_clean_images_are_found_by_name_without_suffixes(folder, capsys):
     np.save(folder / "y/a.npy", values)
     with pytest.raises(InputError, match=r"a\.npy and a\.tif both are partners of a\.ome\.tif"):
         run(folder, f"--ground_truth={folder / 'y'}", output="again")
+
+
+def test_pairs_of_several_channels_are_refused(tmp_path):
+    for kind in "xy":
+        tifffile.imwrite(tmp_path / f"{kind}.ome.tif", np.zeros((2, 24, 32), np.uint8), metadata={"axes": "CYX"})
+    with pytest.raises(InputError, match="2 channels; save the channel of the task as a file of its own"):
+        read_pairs(tmp_path / "x.ome.tif", tmp_path / "y.ome.tif")
+
+
+@pytest.mark.parametrize(
+    ("tasks", "fixed", "said"),
+    [
+        (["A", "B"], ["A"], "without --task, and some of its tasks must not be turned"),
+        (["A"], ["A"], "what this generator restores must not be turned"),
+    ],
+)
+def test_a_mean_of_four_flips_says_why(tasks, fixed, said, tmp_path, capsys):
+    np.save(tmp_path / "x.npy", RNG.random((24, 32), np.float32))
+    normalization = PercentileNormalization(dict.fromkeys(tasks, (1.0, 0.0)))
+    save_generator(identity_generator(), tmp_path / "g.h5", Metadata("cGAN", "tuned", tasks, normalization, fixed, 8))
+    words = [f"--generator_path={tmp_path}/g.h5", f"--input={tmp_path}/x.npy", f"--output={tmp_path}/r.npy"]
+    assert restore.main(restore.make_parser().parse_args([*words, "--average=8"])) == 0
+    assert f"note: averaging over the four flips alone: {said}" in capsys.readouterr().out
 
 
 def test_png_files_of_a_folder_become_tiff(folder):

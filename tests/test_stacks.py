@@ -63,6 +63,7 @@ def test_voxel_sizes_are_read_from_imagej_and_ome_in_any_unit(tmp_path):
     ("axes", "shape", "spacing", "message"),
     [
         ("TYX", (3, 20, 24), (1, 0.2, 0.2), "axes TYX have no Z; name it, as in --axes=ZYX"),
+        ("YX", (20, 24), (1, 0.2, 0.2), "one image of 20 x 24 pixels; expected a stack"),
         ("ZYX", (1, 20, 24), (1, 0.2, 0.2), "a stack of one plane"),
         ("ZYX", (3, 20, 24), None, "voxel sizes are not known; pass --spacing"),
         ("ZYX", (3, 20, 24), (1, 0.2, 0.3), "expected square pixels"),

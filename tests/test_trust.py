@@ -155,6 +155,7 @@ def test_calibration_files_that_are_none_are_told(tmp_path):
     "flags, message",
     [
         (["--check"], "needs --cin_generator_path"),
+        (["--uncertainty=9"], "there are 8 passes, flips and turns; pass --uncertainty=8"),
         (["--check", "--task=A", "--cin_generator_path={restores}"], "expected a CIN-GAN"),
         (["--check", "--task=A", "--cin_generator_path={silent}"], "makes no noise"),
     ],

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from data_utils import Images, Task
-from restoring.normalization import block_means, percentile_scale
+from restoring.normalization import block_means, percentile_scale, white_noise
 
 # Pairs and pixels that are looked at, evenly spread over the pairs; of a larger image, its middle.
 MOST_PAIRS, MOST_PIXELS, MIDDLE = 100, 800_000, 512
@@ -111,14 +111,8 @@ def _noise(x_images, y_images):
 
 
 def noise(image: np.ndarray) -> float:
-    """Standard deviation of an image's white noise, as a share of its percentile span.
-
-    The median of the finest diagonal Haar coefficients over 0.6745 (Donoho and Johnstone, Biometrika 81, 1994): the
-    structure of an image is in few of them.
-    """
-    even = image[: image.shape[0] // 2 * 2, : image.shape[1] // 2 * 2].astype(np.float64)
-    diagonal = (even[::2, ::2] - even[1::2, ::2] - even[::2, 1::2] + even[1::2, 1::2]) / 2
-    return float(np.median(np.abs(diagonal)) / 0.6745 / percentile_scale(image).span)
+    """Standard deviation of an image's white noise, as a share of its percentile span."""
+    return white_noise(image) / percentile_scale(image).span
 
 
 def _saturation(name, images, rows):

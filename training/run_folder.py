@@ -125,7 +125,7 @@ class RunFolder:
         """Save what was trained, all arguments, the names of those that are not defaults, versions and the git commit.
 
         Args:
-            script: as in `generator_files.Metadata`: "cGAN", "CIN-GAN", or the name of a baseline.
+            script: as in `generator_file.Metadata`: "cGAN", "CIN-GAN", or the name of a baseline.
         """
         import tensorflow as tf  # Its distribution may be tensorflow-cpu, so it is asked itself.
 
