@@ -82,9 +82,9 @@ def main(args: argparse.Namespace) -> int:
     source = read_image(args.input, args.axes, part_of(args))
     voxels = find_voxels(source, args.spacing)
     stacks = stacks_of(source)
-    check_size(stacks[0], voxels.factor)
+    check_size(stacks[0], voxels.stride)
     if not restored:
-        generator = train(args, folder, stacks, voxels.factor) if args.minutes else None
+        generator = train(args, folder, stacks, voxels.stride) if args.minutes else None
         flags = [f"--average={args.average}", *([f"--generator_path={generator}"] if generator else [])]
         # A volume is restored as a whole, by blocks, with what was trained on a part of it.
         whole = () if is_volume(args.input) else ("channel", "time", "max_gb")
@@ -92,14 +92,14 @@ def main(args: argparse.Namespace) -> int:
     shown = part_of(args) if is_volume(args.input) else WHOLE
     # However large: that it fits was checked before.
     shown = shown._replace(scene=None, max_gb=math.inf)
-    write_page(page, stacks[0], voxels.factor, read_image(args.output, part=shown))
+    write_page(page, stacks[0], voxels.stride, read_image(args.output, part=shown))
     print(f"{page} shows sections before and after")
     return 0
 
 
-def check_size(stack: np.ndarray, factor: float) -> None:
+def check_size(stack: np.ndarray, stride: float) -> None:
     """Raise InputError where the result of a (Z, Y, X) stack is too large to be shown: more than half of the memory."""
-    size = 4 * len(plane_positions(len(stack), factor)) * stack[0].size  # bytes, float32
+    size = 4 * len(plane_positions(len(stack), stride)) * stack[0].size  # bytes, float32
     if size > machine_bytes() / 2:
         raise InputError(
             f"the result would take {size / 1e9:.1f} GB, more than half of this machine's memory; train with "
@@ -134,13 +134,13 @@ def arguments_of(args: argparse.Namespace) -> dict:
     return json.loads(json.dumps(json_values(given), default=list))
 
 
-def train(args: argparse.Namespace, folder: Path, stacks: np.ndarray, factor: float) -> Path:
+def train(args: argparse.Namespace, folder: Path, stacks: np.ndarray, stride: float) -> Path:
     """Train on the stack itself; gives the generator.h5. What is finished already is not done again.
 
     Args:
         folder: for all that training makes.
         stacks: (1, Z, Y, X).
-        factor: pixels that planes lie apart.
+        stride: pixels that planes lie apart.
 
     Raises:
         InputError: it is too small, is not one stack, or a command failed.
@@ -148,7 +148,7 @@ def train(args: argparse.Namespace, folder: Path, stacks: np.ndarray, factor: fl
     if len(stacks) > 1:
         raise InputError(f"{args.input}: {len(stacks)} stacks; choose one to train on with --channel and --time")
     planes, height, width = stacks.shape[1:]
-    rows = len(plane_positions(planes, factor))
+    rows = len(plane_positions(planes, stride))
     fitting = (size for size in PATCHES if size <= min(rows, height, width))
     patch = next((size for size in fitting if most_depth_ranges(rows, size) >= args.depth_ranges), None)
     if patch is None:
@@ -232,21 +232,21 @@ def run_training(script: str, flags: list[str], results: Path, seconds: float) -
     return results / "generator.h5"
 
 
-def write_page(path: Path, stack: np.ndarray, factor: float, restored: ImageFile) -> None:
+def write_page(path: Path, stack: np.ndarray, stride: float, restored: ImageFile) -> None:
     """A page of the middle XY plane and XZ and YZ sections, before and after.
 
     Args:
         path: to write.
         stack: (Z, Y, X), the first of its file.
-        factor: pixels that its planes lie apart.
+        stride: pixels that its planes lie apart.
         restored: the file that was made of it.
     """
     volume = stacks_of(restored)[0]
     plane, row, column = len(stack) // 2, stack.shape[1] // 2, stack.shape[2] // 2
     pairs = {
-        f"XY, plane {plane}": (stack[plane], volume[min(round(plane * factor), len(volume) - 1)]),
-        f"XZ, y = {row}": (section(stack, 1, row, factor), volume[:, row]),
-        f"YZ, x = {column}": (section(stack, 2, column, factor), volume[:, :, column]),
+        f"XY, plane {plane}": (stack[plane], volume[min(round(plane * stride), len(volume) - 1)]),
+        f"XZ, y = {row}": (section(stack, 1, row, stride), volume[:, row]),
+        f"YZ, x = {column}": (section(stack, 2, column, stride), volume[:, :, column]),
     }
     limits = np.percentile(volume, [0.5, 99.8])
     views = [(name, to_gray(before, *limits), to_gray(after, *limits)) for name, (before, after) in pairs.items()]

@@ -277,14 +277,14 @@ def compare_real(paths, generator, output, minutes, sections, *how):
     restorer = IsotropicRestorer(RestoreOptions(generator, isotropic=True))
     for number, path in enumerate(map(Path, paths.split(","))):
         source = read_image(path)
-        stack, factor = stacks_of(source)[0], find_voxels(source).factor
+        stack, stride = stacks_of(source)[0], find_voxels(source).stride
         shown = sections.setdefault(path.stem, {})
 
         def row(label, volume, name=path.stem, shown=shown):
             shown[label] = volume[:, volume.shape[1] // 2]
             return [f"{name}, {label}", *map("{:+.2f}".format, spectra_along(volume))]
 
-        yield row("interpolated", rows_at(stack, plane_positions(len(stack), factor)))
+        yield row("interpolated", rows_at(stack, plane_positions(len(stack), stride)))
         with TemporaryDirectory() as folder:
             yield row(name_of(generator), restorer.restore(source, Path(folder) / "restored.tif"))
         if minutes:

@@ -75,9 +75,9 @@ def read_stack(path, args):
     if min(stacks.shape[-2:]) < args.patch:
         height, width = stacks.shape[-2:]
         raise InputError(f"{path}: planes of {height} x {width} pixels are less than --patch={args.patch}")
-    if voxels.factor > FARTHEST_PLANES:
+    if voxels.stride > FARTHEST_PLANES:
         raise InputError(f"{path}: {voxels.describe()}; planes more than {FARTHEST_PLANES} pixels apart teach nothing")
-    note_layers(image, stacks[0], voxels.factor)
+    note_layers(image, stacks[0], voxels.stride)
     stack = stack_scale(stacks[0]).normalize(stacks[0])
     noise = white_noise(stack)
     if noise > NOISY:
@@ -86,12 +86,12 @@ def read_stack(path, args):
     return stack, voxels
 
 
-def cut_unpaired(stack, factor, args, path):
+def cut_unpaired(stack, stride, args, path):
     """[(x, y)] of each depth range: crops of sections and of planes, without background.
 
     Raises InputError: too few planes.
     """
-    rows = len(plane_positions(len(stack), factor))
+    rows = len(plane_positions(len(stack), stride))
     if rows < args.patch:
         most = f"--patch={rows // 32 * 32}" if rows >= 32 else "more planes"
         raise InputError(
@@ -105,7 +105,7 @@ def cut_unpaired(stack, factor, args, path):
             f"rows; use "
             f"{smaller}--depth_ranges={most}"
         )
-    sections = [section(stack, axis, i, factor) for axis in (1, 2) for i in range(0, stack.shape[axis], EVERY)]
+    sections = [section(stack, axis, i, stride) for axis in (1, 2) for i in range(0, stack.shape[axis], EVERY)]
     # What is sharp may be turned before it is blurred; sections may not.
     planes = [plane.T if number % 2 else plane for number, plane in enumerate(stack)]
     y = np.concatenate([cut(plane, args.patch) for plane in planes])
@@ -116,33 +116,33 @@ def cut_unpaired(stack, factor, args, path):
     return sides
 
 
-def cut_pairs(stack, factor, args, kernel):
+def cut_pairs(stack, stride, args, kernel):
     """(x, y): crops of the planes as the microscope shows sections, and the same crops sharp; both orientations."""
     rng = np.random.default_rng(args.seed)
     deviation = white_noise(stack)
     x, y = [], []
     for plane in (image for one in stack for image in (one, one.T)):
-        x.append(cut(as_section(rng, plane, kernel, factor, deviation), args.patch))
+        x.append(cut(as_section(rng, plane, kernel, stride, deviation), args.patch))
         y.append(cut(plane, args.patch))
     x, y = np.concatenate(x), np.concatenate(y)
     kept = not_empty(y, (0, 1))
     return x[kept], y[kept]
 
 
-def as_section(rng, plane, kernel, factor, deviation):
-    """An (H, W) plane as a section along z would show it: blurred along axis 0, noisy, every factor-th row taken.
+def as_section(rng, plane, kernel, stride, deviation):
+    """An (H, W) plane as a section along z would show it: blurred along axis 0, noisy, every stride-th row taken.
 
     Args:
         kernel: a function that blurs an (H, W) image.
         deviation: of the noise of the rows taken.
     """
-    step, height = int(np.ceil(factor)), len(plane)
+    step, height = int(np.ceil(stride)), len(plane)
     beyond = kernel(np.pad(plane, [(2 * step, 2 * step), (0, 0)], mode="reflect"))
-    first = rng.uniform(0, factor)
-    taken = np.arange(first, len(beyond) - 1, factor)
+    first = rng.uniform(0, stride)
+    taken = np.arange(first, len(beyond) - 1, stride)
     rows = rows_at(beyond, taken)
     rows += rng.normal(0, deviation, rows.shape)
-    return rows_at(rows, (np.arange(height) + 2 * step - first) / factor)
+    return rows_at(rows, (np.arange(height) + 2 * step - first) / stride)
 
 
 def read_kernel(text, pixel):
@@ -166,19 +166,19 @@ def read_kernel(text, pixel):
 
 def make_sets(args):
     """([(x, y)] of each task, pixels between planes of each file). Raises InputError: nothing but background."""
-    tasks, factors = [[] for _ in range(args.depth_ranges)], []
+    tasks, strides = [[] for _ in range(args.depth_ranges)], []
     for path in find_images(args.input, volumes=True):
         stack, voxels = read_stack(path, args)
         if args.psf:
-            sides = [cut_pairs(stack, voxels.factor, args, read_kernel(args.psf, voxels.x))]
+            sides = [cut_pairs(stack, voxels.stride, args, read_kernel(args.psf, voxels.x))]
         else:
-            sides = cut_unpaired(stack, voxels.factor, args, path)
+            sides = cut_unpaired(stack, voxels.stride, args, path)
         for task, side in zip(tasks, sides, strict=True):
             task.append(side)
-        factors.append(voxels.factor)
+        strides.append(voxels.stride)
     return [
         as_many(args, i + 1, *map(np.concatenate, zip(*task, strict=True))) for i, task in enumerate(tasks)
-    ], factors
+    ], strides
 
 
 def as_many(args, number, x, y):
@@ -205,17 +205,17 @@ def main(args):
         if path.exists():
             raise InputError(f"{path} exists; choose another --output or --name")
     note_skipped(args.input)
-    sets, factors = make_sets(args)
-    stride = float(np.median(factors))
-    if max(factors) - min(factors) > ALIKE * stride:
-        print(f"note: planes lie {min(factors):.3g} to {max(factors):.3g} pixels apart; CIN-GAN goes by {stride:.3g}")
+    sets, strides = make_sets(args)
+    stride = float(np.median(strides))
+    if max(strides) - min(strides) > ALIKE * stride:
+        print(f"note: planes lie {min(strides):.3g} to {max(strides):.3g} pixels apart; CIN-GAN goes by {stride:.3g}")
     kinds = "pairs" if args.psf else "images of each kind, unpaired,"
     for name, sides in zip(names, sets, strict=True):
         write_text(stride_path(args.output, name), json.dumps({"stride": stride}) + "\n")
         for kind, side in zip("XY", sides, strict=True):
             with written_whole(args.output / f"{name}_{kind}.npy") as beside:
                 np.save(beside, side)
-        print(f"{args.output / f'{name}_X.npy'}, {name}_Y.npy: {len(sides[0])} {kinds} from {len(factors)} stacks")
+        print(f"{args.output / f'{name}_X.npy'}, {name}_Y.npy: {len(sides[0])} {kinds} from {len(strides)} stacks")
     print(f"sections have a direction: train with --no_rotate={','.join(names)}")
     return 0
 

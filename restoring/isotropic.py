@@ -61,23 +61,23 @@ def restore_section(
 
 
 def restore_first_view(
-    stack: np.ndarray, factor: float, restore: Callable[[np.ndarray], np.ndarray], result: np.ndarray
+    stack: np.ndarray, stride: float, restore: Callable[[np.ndarray], np.ndarray], result: np.ndarray
 ) -> None:
     """Fill a result with restored XZ sections.
 
     Args:
         stack: (Z, Y, X), or a slab of some of its rows.
-        factor: pixels that its planes lie apart.
+        stride: pixels that its planes lie apart.
         restore: gives the restored (N, X) section of an interpolated one.
         result: (N, Y, X) float32.
     """
     for row in range(stack.shape[1]):
-        result[:, row] = restore(section(stack, 1, row, factor))
+        result[:, row] = restore(section(stack, 1, row, stride))
 
 
 def restore_second_view(
     stack: np.ndarray,
-    factor: float,
+    stride: float,
     restore: Callable[[np.ndarray], np.ndarray],
     result: np.ndarray,
     apart: np.ndarray | None = None,
@@ -86,11 +86,11 @@ def restore_second_view(
 
     Args:
         stack: (Z, Y, X), or a slab of some of its columns.
-        factor, restore, result: as for `restore_first_view`; here `restore` sees (N, Y) sections.
+        stride, restore, result: as for `restore_first_view`; here `restore` sees (N, Y) sections.
         apart: like `result`, becomes half the distance between both views.
     """
     for column in range(stack.shape[2]):
-        other = restore(section(stack, 2, column, factor))
+        other = restore(section(stack, 2, column, stride))
         first = result[:, :, column]
         if apart is not None:
             apart[:, :, column] = np.abs(other - first) / 2  # the deviation of two values
@@ -132,9 +132,9 @@ class IsotropicRestorer(Restorer):
         """
         how, voxels = self.options, find_voxels(source, self.options.spacing)
         stacks, scales = stacks_of(source), channel_scales(source)
-        rows = len(plane_positions(stacks.shape[1], voxels.factor))
+        rows = len(plane_positions(stacks.shape[1], voxels.stride))
         print(f"{source.path}: {voxels.describe()}: {stacks.shape[1]} planes become {rows}")
-        note_layers(source, stacks[0], voxels.factor)
+        note_layers(source, stacks[0], voxels.stride)
         if how.generator == SHIPPED:
             note_far_planes(source, voxels)
         result = np.empty((len(stacks), rows, *stacks.shape[2:]), np.float32)
@@ -143,9 +143,9 @@ class IsotropicRestorer(Restorer):
         with self._bar(source, len(stacks) * runs) as self.bar:
             self.done, self.sections = 0, len(stacks) * sum(stacks.shape[2:])
             for number, channel in enumerate(channels_of(source, but="Z")):
-                self._restore_stack(stacks[number], scales[channel], voxels.factor, result[number], apart[number])
+                self._restore_stack(stacks[number], scales[channel], voxels.stride, result[number], apart[number])
         pairs = [
-            (result[number][:, row], section(stack, 1, row, voxels.factor))
+            (result[number][:, row], section(stack, 1, row, voxels.stride))
             for number, stack in enumerate(stacks)
             for row in summary_sections(stack.shape[1])
         ]
@@ -156,7 +156,7 @@ class IsotropicRestorer(Restorer):
         self._print_summary(source, target, pairs, "sections")
         return self.isotropic.planes
 
-    def _restore_stack(self, stack, scale, factor, result, apart):
+    def _restore_stack(self, stack, scale, stride, result, apart):
         """Fill the (N, Y, X) result of a (Z, Y, X) stack, and how far both views are apart, where that is not None."""
         scales = self.apply.scales(scale, self.options.task)
 
@@ -164,8 +164,8 @@ class IsotropicRestorer(Restorer):
             self._estimate()
             return restore_section(self.apply, image, scales, self.options, self.symmetries)
 
-        restore_first_view(stack, factor, restore, result)
-        restore_second_view(stack, factor, restore, result, apart)
+        restore_first_view(stack, stride, restore, result)
+        restore_second_view(stack, stride, restore, result, apart)
 
     def _estimate(self):
         """Say how long it takes by the fifth to the eighth section: the first ones compile."""
@@ -179,7 +179,7 @@ class IsotropicRestorer(Restorer):
         """The planes that a ground truth is compared with: interpolated linearly along z."""
         voxels = find_voxels(source, self.options.spacing)
         stacks = stacks_of(source)
-        positions = plane_positions(stacks.shape[1], voxels.factor)
+        positions = plane_positions(stacks.shape[1], voxels.stride)
         return with_stacks(source, np.stack([rows_at(stack, positions) for stack in stacks]), voxels).planes
 
     def write_maps(self, source: ImageFile, planes: np.ndarray, target: Path) -> None:

@@ -122,13 +122,13 @@ def restore_isotropic_volume(
     image = ImageFile(source, array, array.shape, volume.axes, "", *ome_metadata(volume))
     voxels = find_voxels(image, options.spacing)
     size = dict(zip(volume.axes, array.shape, strict=True))
-    size["Z"] = rows = len(plane_positions(size["Z"], voxels.factor))
+    size["Z"] = rows = len(plane_positions(size["Z"], voxels.stride))
     shape = tuple(size[axis] if axis == "Z" else n for axis, n in zip(volume.axes, array.shape, strict=True))
     truths = open_truth(truth, axes, volume, shape) if truth else None
     slabs = tuple(sections_at_once(rows * size[other], size[axis]) for axis, other in ("YX", "XY"))
     partial = output.with_name(f"{output.name}.partial")
     job = make_job(source, partial, volume, options)
-    job = job._replace(factor=voxels.factor, slabs=slabs, disagreement=options.disagreement or None, stack=True)
+    job = job._replace(stride=voxels.stride, slabs=slabs, disagreement=options.disagreement or None, stack=True)
     job = job._replace(spacing=options.spacing)
     chunks = {"Z": DEPTH, "Y": DEPTH, "X": slabs[1]}
     layout = layout_of(volume, shape, chunks, isotropic_attributes(volume, voxels))
@@ -136,7 +136,7 @@ def restore_isotropic_volume(
     done = prepare(targets, partial, job, layout)
     print(f"{source}: {describe(volume, axes)}; {len(done)} slabs are done")
     print(f"{source}: {voxels.describe()}: {image.shape[volume.axes.index('Z')]} planes become {rows}")
-    note_layers(image, middle_of(array, volume.axes), voxels.factor)
+    note_layers(image, middle_of(array, volume.axes), voxels.stride)
     if options.generator == SHIPPED:
         note_far_planes(image, voxels)
     restore_stacks(scheduler, job, shape, done)
@@ -148,7 +148,7 @@ def restore_isotropic_volume(
         print(f"  {target}: deviation of both views, not calibrated")
     if truths:
         restored = open_volume(output, axes)
-        seen = Interpolated(array, volume.axes, voxels.factor)
+        seen = Interpolated(array, volume.axes, voxels.stride)
         print_scores(seen, Planes(restored.group[restored.dataset], volume.axes), truths)
     shutil.rmtree(partial)
 
@@ -179,7 +179,7 @@ def isotropic_attributes(volume: Volume, voxels: Voxels) -> dict:
     elif axes[z].get("unit") == axes[x].get("unit"):
         own[z] = own[x] * math.prod(other[x] / other[z] for other in others)
     else:
-        own[z] /= voxels.factor
+        own[z] /= voxels.stride
     return volume.attributes
 
 
@@ -298,11 +298,11 @@ def restore_slab(slab: Slab, job: VolumeJob) -> int:
 
     if slab.axis == "Y":
         result, apart = np.empty((first.shape[0], *stack.shape[1:]), np.float32), None
-        restore_first_view(stack, job.factor, restore, result)
+        restore_first_view(stack, job.stride, restore, result)
     else:
         result = first[:, :, slab.start : slab.stop]
         apart = np.empty_like(result) if job.disagreement else None
-        restore_second_view(stack, job.factor, restore, result, apart)
+        restore_second_view(stack, job.stride, restore, result, apart)
     check_finite(result, slab, f"{job.source}: the generator's output is not finite", f"is {job.generator} damaged?")
     if slab.axis == "Y":
         first[:, slab.start : slab.stop] = result
@@ -312,7 +312,7 @@ def restore_slab(slab: Slab, job: VolumeJob) -> int:
     for path, written in ((job.target, values), (Path(job.target).with_name("disagreement.zarr"), apart)):
         if written is not None:
             zarr.open_group(path, mode="r+")[job.dataset][slab.index(job.axes)] = as_stored(written, job.axes)
-    write_text(Path(job.done, slab.name()), json.dumps(moments_in(slab, stack, result, job.factor, first.shape[2])))
+    write_text(Path(job.done, slab.name()), json.dumps(moments_in(slab, stack, result, job.stride, first.shape[2])))
     return clipped
 
 
@@ -324,10 +324,10 @@ def check_finite(values: np.ndarray, slab: Slab, wrong: str, advice: str) -> Non
         raise InputError(f"{wrong} ({here}); {advice}")
 
 
-def moments_in(slab: Slab, stack: np.ndarray, result: np.ndarray, factor: float, columns: int) -> list[Moments]:
+def moments_in(slab: Slab, stack: np.ndarray, result: np.ndarray, stride: float, columns: int) -> list[Moments]:
     """Moments of those of a slab's YZ sections that belong to the summary of its stack, which has so many columns."""
     chosen = [column - slab.start for column in summary_sections(columns) if slab.start <= column < slab.stop]
-    positions = plane_positions(len(stack), factor)
+    positions = plane_positions(len(stack), stride)
     return [Moments.of(result[:, :, column], rows_at(stack[:, :, column], positions)) for column in chosen]
 
 
@@ -342,14 +342,14 @@ class Interpolated(Planes):
 
     Args:
         array, axes: as for `Planes`, with a Z axis.
-        factor: pixels that planes lie apart.
+        stride: pixels that planes lie apart.
     """
 
-    def __init__(self, array: zarr.Array, axes: str, factor: float):
+    def __init__(self, array: zarr.Array, axes: str, stride: float):
         super().__init__(array, axes)
         self.z = [axis for axis in axes if axis not in "YX"].index("Z")
         sizes = [size for axis, size in zip(axes, array.shape, strict=True) if axis not in "YX"]
-        self.last, self.positions = sizes[self.z] - 1, plane_positions(sizes[self.z], factor)
+        self.last, self.positions = sizes[self.z] - 1, plane_positions(sizes[self.z], stride)
         sizes[self.z] = len(self.positions)
         self.indices = list(product(*map(range, sizes)))
 

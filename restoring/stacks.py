@@ -31,13 +31,13 @@ class Voxels(NamedTuple):
     unit: str = "micrometres"
 
     @property
-    def factor(self) -> float:
+    def stride(self) -> float:
         """How many pixels planes lie apart."""
         return self.z / self.x
 
     def describe(self) -> str:
-        """Sizes, where they come from, and the factor, in words."""
-        return f"voxels {self.z:g} x {self.y:g} x {self.x:g} {self.unit} ({self.origin}), f = {self.factor:.4g}"
+        """Sizes, where they come from, and the stride f, in words."""
+        return f"voxels {self.z:g} x {self.y:g} x {self.x:g} {self.unit} ({self.origin}), f = {self.stride:.4g}"
 
 
 def find_voxels(image: ImageFile, given: tuple[float, float, float] | None = None) -> Voxels:
@@ -62,7 +62,7 @@ def find_voxels(image: ImageFile, given: tuple[float, float, float] | None = Non
         raise InputError(
             f"{image.path}: {voxels.describe()}; expected square pixels: rescale the planes first, or pass --spacing"
         )
-    if voxels.factor <= 1 + SQUARE:
+    if voxels.stride <= 1 + SQUARE:
         raise InputError(
             f"{image.path}: {voxels.describe()}; planes lie no further apart than pixels, so nothing is missing "
             "along z: pass --spacing=Z,Y,X if this is wrong"
@@ -90,23 +90,23 @@ def _stored_voxels(image):
     return Voxels(*(sizes[axis] for axis in "ZYX"), "from its metadata", unit)
 
 
-def plane_positions(planes: int, factor: float) -> np.ndarray:
-    """Where sections have rows, in planes: k / factor for k = 0 ... N - 1, N = floor((planes - 1) factor) + 1.
+def plane_positions(planes: int, stride: float) -> np.ndarray:
+    """Where sections have rows, in planes: k / stride for k = 0 ... N - 1, N = floor((planes - 1) stride) + 1.
 
-    Row k lies k pixels below the first plane, whatever the factor. Stretching from the first plane to the last instead,
+    Row k lies k pixels below the first plane, whatever the stride. Stretching from the first plane to the last instead,
     as scipy.ndimage.zoom does, makes 35 planes 2.6 % too long.
     """
-    count = math.floor((planes - 1) * factor + 1e-6) + 1
-    return np.minimum(np.arange(count) / factor, planes - 1)
+    count = math.floor((planes - 1) * stride + 1e-6) + 1
+    return np.minimum(np.arange(count) / stride, planes - 1)
 
 
-def section(stack: np.ndarray, axis: int, index: int, factor: float) -> np.ndarray:
+def section(stack: np.ndarray, axis: int, index: int, stride: float) -> np.ndarray:
     """One section of a (Z, Y, X) stack along z, rows and columns a pixel apart: (N, X) float32, or (N, Y).
 
     Args:
         axis: 1 for the XZ section at y = `index`, 2 for the YZ section at x = `index`.
     """
-    return rows_at(np.take(stack, index, axis), plane_positions(len(stack), factor))
+    return rows_at(np.take(stack, index, axis), plane_positions(len(stack), stride))
 
 
 def stacks_of(image: ImageFile) -> np.ndarray:
@@ -179,18 +179,18 @@ def _isotropic(image, voxels):
     return {**ome, "metadata": {**ome["metadata"], **(details if options.get("ome") else {}), **sizes}}
 
 
-def anisotropy(stack: np.ndarray, factor: float) -> float:
+def anisotropy(stack: np.ndarray, stride: float) -> float:
     """How differently the content of a (Z, Y, X) stack varies along z and along x: 1 is alike, 3 three times as much.
 
     Means of blocks, twice as wide as planes lie apart, show neither noise nor the blur along z. Compared are the mean
     squares of the differences between neighbouring blocks. 1 where there are too few blocks.
     """
-    side = math.ceil(2 * factor)
+    side = math.ceil(2 * stride)
     ratios = []
     for axis in (1, 2):
         along, across = [], []
         for index in np.linspace(0, stack.shape[axis] - 1, min(stack.shape[axis], 16)).astype(int):
-            image = section(stack, axis, index, factor)
+            image = section(stack, axis, index, stride)
             rows, columns = (size // side for size in image.shape)
             if min(rows, columns) < 3:
                 return 1.0
@@ -203,16 +203,16 @@ def anisotropy(stack: np.ndarray, factor: float) -> float:
 
 def note_far_planes(image: ImageFile, voxels: Voxels) -> None:
     """Print a note where planes lie further apart than those of the shipped generator's training."""
-    if voxels.factor > FARTHEST:
+    if voxels.stride > FARTHEST:
         print(
-            f"note: {image.path}: planes lie {voxels.factor:.3g} pixels apart, and the shipped generator was trained "
+            f"note: {image.path}: planes lie {voxels.stride:.3g} pixels apart, and the shipped generator was trained "
             f"with {FARTHEST} at most; train on this stack (data/prepare_stack.py)"
         )
 
 
-def note_layers(image: ImageFile, stack: np.ndarray, factor: float) -> None:
+def note_layers(image: ImageFile, stack: np.ndarray, stride: float) -> None:
     """Print a note where sections along z do not look like planes, so that planes cannot teach what is missing."""
-    found = anisotropy(stack, factor)
+    found = anisotropy(stack, stride)
     if not 1 / LAYERED <= found <= LAYERED:
         word = "more" if found > 1 else "less"
         print(

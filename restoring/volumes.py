@@ -64,7 +64,7 @@ class VolumeJob(NamedTuple):
     stack: bool  # whether the planes of a channel share their percentiles
     uncertainty: int | None = None
     calibration: str | None = None
-    factor: float | None = None  # pixels between planes, where stacks are made isotropic
+    stride: float | None = None  # pixels between planes, where stacks are made isotropic
     slabs: tuple[int, int] | None = None  # XZ, and YZ sections that a worker then restores at once
     disagreement: bool | None = None
     spacing: tuple[float, ...] | None = None  # voxel sizes as given, which are written

@@ -17,7 +17,7 @@ from restoring.sampling import rows_at
 from restoring.stacks import plane_positions
 
 RNG = np.random.default_rng(0)
-FACTOR = 4
+STRIDE = 4
 
 
 def mean_of_three(axis):
@@ -34,8 +34,8 @@ def run(folder, network, source, *flags, target="r.tif"):
     return restore.main(restore.make_parser().parse_args([*words, "--isotropic", *flags]))
 
 
-def interpolated(stack, factor=FACTOR):
-    return rows_at(stack, plane_positions(len(stack), factor))
+def interpolated(stack, stride=STRIDE):
+    return rows_at(stack, plane_positions(len(stack), stride))
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
@@ -100,18 +100,18 @@ def test_the_result_is_the_mean_of_both_views_and_their_disagreement_is_half_the
 
 def test_the_shipped_generator_makes_a_stack_more_like_the_truth_than_interpolation(tmp_path):
     truth = blobs(65, 64)
-    write_imagej(tmp_path / "x.tif", blurred_stack(truth, FACTOR))
+    write_imagej(tmp_path / "x.tif", blurred_stack(truth, STRIDE))
     words = [f"--input={tmp_path}/x.tif", f"--output={tmp_path}/r.tif", "--isotropic"]
     assert restore.main(restore.make_parser().parse_args(words)) == 0
     before, after = (
         affine_metric(volume[:, 32], truth[:, 32])["psnr"]
-        for volume in (interpolated(blurred_stack(truth, FACTOR)), read_image(tmp_path / "r.tif").planes)
+        for volume in (interpolated(blurred_stack(truth, STRIDE)), read_image(tmp_path / "r.tif").planes)
     )
     assert after > before
 
 
 def test_a_ground_truth_is_compared_with_the_interpolated_stack_and_the_restored_one(tmp_path, capsys):
-    stack = blurred_stack(blobs(17, 32), FACTOR)
+    stack = blurred_stack(blobs(17, 32), STRIDE)
     write_imagej(tmp_path / "x.tif", stack)
     np.save(tmp_path / "y.npy", blobs(17, 32))
     run(tmp_path, identity_generator(), "x.tif", f"--ground_truth={tmp_path}/y.npy")

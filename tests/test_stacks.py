@@ -14,21 +14,21 @@ from restoring.stacks import anisotropy, find_voxels, plane_positions, section, 
 RNG = np.random.default_rng(0)
 
 
-@pytest.mark.parametrize(("planes", "factor", "rows"), [(35, 5, 171), (2, 3, 4), (41, 2.5, 101), (11, 0.3 / 0.1, 31)])
-def test_rows_lie_one_pixel_apart_from_the_first_plane_to_the_last(planes, factor, rows):
-    positions = plane_positions(planes, factor)
-    np.testing.assert_allclose(positions, np.arange(rows) / factor, atol=1e-9)
-    assert positions[-1] <= planes - 1 < (rows + 1e-6) / factor
+@pytest.mark.parametrize(("planes", "stride", "rows"), [(35, 5, 171), (2, 3, 4), (41, 2.5, 101), (11, 0.3 / 0.1, 31)])
+def test_rows_lie_one_pixel_apart_from_the_first_plane_to_the_last(planes, stride, rows):
+    positions = plane_positions(planes, stride)
+    np.testing.assert_allclose(positions, np.arange(rows) / stride, atol=1e-9)
+    assert positions[-1] <= planes - 1 < (rows + 1e-6) / stride
 
 
-@pytest.mark.parametrize("factor", [1.3, 2.5, 3, 5.17])
-def test_a_point_source_stays_within_half_a_pixel_over_two_hundred_planes(factor):
+@pytest.mark.parametrize("stride", [1.3, 2.5, 3, 5.17])
+def test_a_point_source_stays_within_half_a_pixel_over_two_hundred_planes(stride):
     for plane in (1, 50, 99, 150, 198):
         stack = np.zeros((200, 3, 3), np.uint16)
         stack[plane, 1, 1] = 1000
-        rows = section(stack, 1, 1, factor)[:, 1]
+        rows = section(stack, 1, 1, stride)[:, 1]
         there = np.sum(rows * np.arange(len(rows))) / rows.sum()
-        assert abs(there - plane * factor) < 0.5
+        assert abs(there - plane * stride) < 0.5
 
 
 def test_a_straight_line_is_interpolated_exactly():
@@ -50,7 +50,7 @@ def test_voxel_sizes_are_read_from_imagej_and_ome_in_any_unit(tmp_path):
     stack = np.zeros((3, 20, 24), np.uint16)
     write_imagej(tmp_path / "a.tif", stack, 300, 100, unit="nm")
     voxels = find_voxels(read_image(tmp_path / "a.tif"))
-    assert voxels[:3] == pytest.approx((0.3, 0.1, 0.1)) and voxels.factor == pytest.approx(3)
+    assert voxels[:3] == pytest.approx((0.3, 0.1, 0.1)) and voxels.stride == pytest.approx(3)
     sizes = {"PhysicalSizeX": 100, "PhysicalSizeXUnit": "nm", "PhysicalSizeY": 0.1, "PhysicalSizeZ": 0.3}
     tifffile.imwrite(tmp_path / "b.ome.tif", stack, metadata={"axes": "ZYX", **sizes})
     image = read_image(tmp_path / "b.ome.tif")
