@@ -40,7 +40,7 @@ from training.run_folder import RunFolder
 
 PATCHES = (128, 96, 64, 32)
 CIN_SHARE, CIN_ITERATIONS = 0.3, 1000  # of the minutes; at most, because its learning rate falls to 0 over them
-FEW_CIN_ITERATIONS = 50  # A guess: with a tenth of this, a training has not begun to blur.
+FEW_CIN_ITERATIONS = 50  # Between 1, which brought nothing, and 130, the fewest measured (docs/isotropic.md).
 TASK = "Stack"
 TEMPLATE = SCRIPT_DIR / "training" / "stack.html"
 
