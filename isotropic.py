@@ -17,6 +17,7 @@ import argparse
 import json
 import math
 import multiprocessing
+import sys
 import time
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -40,7 +41,7 @@ from training.run_folder import RunFolder
 
 PATCHES = (128, 96, 64, 32)
 CIN_SHARE, CIN_ITERATIONS = 0.3, 1000  # of the minutes; at most, because its learning rate falls to 0 over them
-FEW_CIN_ITERATIONS = 50  # Between 1, which brought nothing, and 130, the fewest measured (docs/isotropic.md).
+FEW_CIN_ITERATIONS = 50  # Half of those after which a gain was measured (docs/isotropic.md); fewer were not tried.
 TASK = "Stack"
 TEMPLATE = SCRIPT_DIR / "training" / "stack.html"
 
@@ -61,7 +62,17 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def main(args: argparse.Namespace) -> int:
-    """Prepare, train, restore, show; returns the exit code."""
+    """Make one stack isotropic; returns the exit code."""
+    try:
+        make_isotropic(args)
+    except KeyboardInterrupt:
+        print("stopped; the same command goes on", file=sys.stderr)
+        return 130
+    return 0
+
+
+def make_isotropic(args: argparse.Namespace) -> None:
+    """Prepare, train, restore, show. Raises InputError where arguments, stack or a command fail."""
     suffixes = (".zarr",) if is_volume(args.input) else (".tif", ".tiff")
     if args.output.suffix.lower() not in suffixes:
         raise InputError(f"--output={args.output}: expected a name in {suffixes[0]}")
@@ -94,7 +105,6 @@ def main(args: argparse.Namespace) -> int:
     shown = shown._replace(scene=None, max_gb=math.inf)
     write_page(page, stacks[0], voxels.stride, read_image(args.output, part=shown))
     print(f"{page} shows sections before and after")
-    return 0
 
 
 def check_size(stack: np.ndarray, stride: float) -> None:
@@ -156,7 +166,8 @@ def train(args: argparse.Namespace, folder: Path, stacks: np.ndarray, stride: fl
         if min(rows, height, width) >= smallest:
             most = most_depth_ranges(rows, smallest)
             raise InputError(
-                f"{args.input}: {size} are too few for {args.depth_ranges} depth ranges; use --depth_ranges={most}"
+                f"{args.input}: {rows} rows of a section are too few for {args.depth_ranges} depth ranges; use "
+                f"--depth_ranges={most}"
             )
         raise InputError(
             f"{args.input}: {size} are too small to train on, {smallest} are needed; pass --minutes=0 to restore with "
@@ -186,8 +197,8 @@ def train(args: argparse.Namespace, folder: Path, stacks: np.ndarray, stride: fl
     made = RunFolder(cin.parent).iterations_done()
     if made < FEW_CIN_ITERATIONS:
         print(
-            f"\nnote: only {made} iterations of CIN-GAN fitted into {args.minutes:g} minutes, too few to learn this "
-            "stack's blur; give more --minutes, or compare with --minutes=0"
+            f"\nnote: only {made} iterations of CIN-GAN fitted into its {CIN_SHARE * args.minutes:.2g} minutes, "
+            "too few to learn this stack's blur; compare with --minutes=0, or train longer (--minutes, another --output)"
         )
     long += ["--cin_augment=True", "--alpha=1", f"--cin_generator_path={cin}"]
     results = folder / "Microscopy_cGAN_results_CIN_augm"

@@ -36,8 +36,9 @@ def write_text(path: str | Path, text: str) -> None:
 
 def check_folder(path: Path) -> None:
     """Raise InputError where a file stands at the place of the folder --output, before anything is read or made."""
-    if path.exists() and not path.is_dir():
-        raise InputError(f"--output={path} is a file; name a folder to write to")
+    for place in (path, *path.parents):
+        if place.exists() and not place.is_dir():
+            raise InputError(f"--output={path}: {place} is a file; name a folder to write to")
 
 
 def json_values(values: Mapping) -> dict:

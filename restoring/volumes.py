@@ -233,7 +233,8 @@ def prepare(outputs: list[Path], partial: Path, job: VolumeJob, layout: Layout) 
     settings = json.dumps({**how, "shape": layout.shape, "modified": os.path.getmtime(job.generator)})
     if partial.exists():
         begun = partial / "settings.json"
-        if not begun.is_file() or begun.read_text() != settings:
+        # Earlier versions called the stride factor.
+        if not begun.is_file() or begun.read_text().replace('"factor":', '"stride":') != settings:
             raise InputError(f"{partial} was begun with other settings; remove it, or choose another --output")
         if not Path(job.target).exists():
             raise InputError(f"{partial} is left of a result that was finished; remove it to restore once more")

@@ -11,9 +11,9 @@ def blobs(rows, side, seed=0):
     return (100 + 1000 * np.clip(field / field.std(), 0, 2) / 2).astype(np.float32)
 
 
-def blurred_stack(volume, factor=4, sigma=2.0):
-    """Every factor-th plane of a volume blurred along z, uint16."""
-    return np.round(gaussian_filter1d(volume, sigma, axis=0)[::factor]).astype(np.uint16)
+def blurred_stack(volume, stride=4, sigma=2.0):
+    """Every stride-th plane of a volume blurred along z, uint16."""
+    return np.round(gaussian_filter1d(volume, sigma, axis=0)[::stride]).astype(np.uint16)
 
 
 def write_imagej(path, stack, spacing=0.8, pixel=0.2, axes="ZYX", unit="um", **details):

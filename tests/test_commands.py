@@ -2,50 +2,83 @@
 
 import os
 import signal
-import threading
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import pytest
 
 from common.errors import InputError
 from training import commands
 
+ROOT = Path(__file__).resolve().parents[1]
 SLOW_SCRIPT = """
 import pathlib, signal, sys, time
-def save(*_):
+def save(number, frame):
+    signal.signal(number, signal.SIG_DFL)
     time.sleep(1)
     pathlib.Path("saved").touch()
-    sys.exit(130)
-signal.signal(signal.SIGINT, save)
+    sys.exit(128 + number)
+for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    if signal.getsignal(number) is not signal.SIG_IGN:
+        signal.signal(number, save)
 pathlib.Path("begun").touch()
-time.sleep(60)
+while not pathlib.Path("end").exists():
+    time.sleep(0.05)
 """
 
 
-def run_command(script, log):
-    commands.run_command(script, [])
+def start(folder, call, before=""):
+    """A process that makes the call in a session of its own, as a terminal's foreground job is; runs slow.py."""
+    (folder / "slow.py").write_text(SLOW_SCRIPT)
+    code = f"""
+import signal
+from pathlib import Path
+from training import commands
+{before}
+commands.SCRIPT_DIR = Path({str(folder)!r})
+try:
+    {call}
+except KeyboardInterrupt:
+    Path("interrupted").touch()
+"""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    process = subprocess.Popen([sys.executable, "-c", code], cwd=folder, env=environment, start_new_session=True)
+    while not (folder / "begun").exists():
+        assert process.poll() is None
+        time.sleep(0.05)
+    return process
 
 
-def run_logged(script, log):
-    commands.run_logged([script], log)
+CALLS = ['commands.run_command("slow.py", [])', 'commands.run_logged(["slow.py"], Path("log.txt"))']
 
 
-@pytest.mark.parametrize("runs", [run_command, run_logged])
-def test_ctrl_c_lets_the_training_save(runs, tmp_path, monkeypatch):
-    """It needs a second for it, and is waited for."""
-    (tmp_path / "slow.py").write_text(SLOW_SCRIPT)
-    monkeypatch.setattr(commands, "SCRIPT_DIR", tmp_path)
-    monkeypatch.chdir(tmp_path)
+@pytest.mark.parametrize("call", CALLS)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
+def test_ctrl_c_and_a_closed_terminal_let_the_training_save(number, call, tmp_path):
+    """The terminal signals all of the foreground; saving takes a second, is waited for, and a second signal ends it."""
+    process = start(tmp_path, call)
+    os.killpg(process.pid, number)
+    assert process.wait(10) == 0
+    assert (tmp_path / "saved").exists() and (tmp_path / "interrupted").exists()
 
-    def press():
-        while not (tmp_path / "begun").exists():
-            time.sleep(0.05)
-        os.kill(os.getpid(), signal.SIGINT)
 
-    threading.Thread(target=press).start()
-    with pytest.raises(KeyboardInterrupt):
-        runs("slow.py", tmp_path / "log.txt")
-    assert (tmp_path / "saved").exists()
+@pytest.mark.parametrize("call", CALLS)
+def test_a_scheduler_that_ends_the_command_alone_lets_the_training_save(call, tmp_path):
+    process = start(tmp_path, call)
+    process.terminate()
+    assert process.wait(10) == 0
+    assert (tmp_path / "saved").exists() and (tmp_path / "interrupted").exists()
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_under_nohup_a_closed_terminal_stops_nothing(call, tmp_path):
+    process = start(tmp_path, call, before="signal.signal(signal.SIGHUP, signal.SIG_IGN)")
+    os.killpg(process.pid, signal.SIGHUP)
+    (tmp_path / "end").touch()
+    assert process.wait(10) == 0
+    assert not (tmp_path / "saved").exists() and not (tmp_path / "interrupted").exists()
 
 
 def test_a_killed_training_is_named(tmp_path, monkeypatch):

@@ -27,7 +27,7 @@ zarr = pytest.importorskip("zarr", reason="requirements/large.txt is not install
 distributed = pytest.importorskip("distributed", reason="requirements/large.txt is not installed")
 RNG = np.random.default_rng(0)
 ROOT = Path(__file__).resolve().parents[1]
-FACTOR = 4
+STRIDE = 4
 
 
 @pytest.fixture
@@ -95,7 +95,7 @@ def test_an_independent_reader_finds_isotropic_voxels_and_the_channels(tmp_path,
 
 @pytest.mark.parametrize("axes", ["YXZ", "XZY", "ZXY"])
 def test_axes_come_in_any_order(axes, tmp_path, workers):
-    stack = blurred_stack(blobs(17, 32), FACTOR)[:, :, :20]
+    stack = blurred_stack(blobs(17, 32), STRIDE)[:, :, :20]
     write_imagej(tmp_path / "x.tif", stack)
     write_zarr(tmp_path / "x.zarr", stack.transpose(["ZYX".index(axis) for axis in axes]), axes)
     generator = uneven_generator(tmp_path)
@@ -146,7 +146,7 @@ def saved(folder):
 
 def test_scores_are_those_of_the_same_stack_as_a_file(tmp_path, workers, capsys):
     truth = blobs(17, 24)
-    stack = blurred_stack(truth, FACTOR)
+    stack = blurred_stack(truth, STRIDE)
     write_imagej(tmp_path / "x.tif", stack)
     write_imagej(tmp_path / "y.tif", truth, spacing=0.2)
     for name, values in (("x", stack), ("y", truth)):
@@ -179,10 +179,12 @@ def test_a_run_that_stops_goes_on_and_averages_nothing_twice(mark, tmp_path, wor
         run(generator, source, tmp_path / "r.zarr", workers)
     assert not (tmp_path / "r.zarr").exists()
     # Also where planes are as many pixels apart: the sizes themselves are written.
-    for spacing in ("0.6,0.2,0.2", f"{0.4 * FACTOR},0.4,0.4"):
+    for spacing in ("0.6,0.2,0.2", f"{0.4 * STRIDE},0.4,0.4"):
         with pytest.raises(InputError, match="begun with other settings"):
             run(generator, source, tmp_path / "r.zarr", f"--spacing={spacing}", workers)
     stops.clear()
+    begun = tmp_path / "r.zarr.partial/settings.json"
+    begun.write_text(begun.read_text().replace('"stride":', '"factor":'))  # as earlier versions wrote it
     assert run(generator, source, tmp_path / "r.zarr", workers) == 0
     assert len(marked) == len(set(marked)) == 12
     np.testing.assert_array_equal(image_of(tmp_path / "r.zarr")[0][:], image_of(tmp_path / "whole.zarr")[0][:])
@@ -192,7 +194,7 @@ def test_a_run_that_stops_goes_on_and_averages_nothing_twice(mark, tmp_path, wor
 @pytest.mark.parametrize("mark", ["Y_z_0", "X_z_0"])
 def test_a_run_that_is_killed_goes_on(mark, tmp_path):
     """A real command and its real worker; SIGKILL in either pass."""
-    stack = blurred_stack(blobs(21, 200), FACTOR)
+    stack = blurred_stack(blobs(21, 200), STRIDE)
     write_imagej(tmp_path / "x.tif", stack)
     write_zarr(tmp_path / "x.zarr", stack)
     generator = uneven_generator(tmp_path)

@@ -145,8 +145,9 @@ def test_patches_of_one_file_on_both_sides_are_noted(folders, capsys):
 
 def test_an_output_that_is_a_file_is_told_before_images_are_read(folders, capsys):
     (folders / "file").touch()
-    with pytest.raises(InputError, match="file is a file; name a folder to write to"):
-        run(folders, f"--output={folders}/file")
+    for output in ("file", "file/set"):
+        with pytest.raises(InputError, match="file is a file; name a folder to write to"):
+            run(folders, f"--output={folders}/{output}")
     assert not capsys.readouterr().out
 
 

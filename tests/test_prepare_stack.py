@@ -15,13 +15,13 @@ from data_utils import load_tasks
 from restoring.normalization import white_noise
 from restoring.stacks import section
 
-FACTOR = 4
+STRIDE = 4
 
 
 @pytest.fixture
 def stack(tmp_path):
     """A stack of 17 planes, f = 4, in an ImageJ file; (folder, values)."""
-    values = blurred_stack(blobs(65, 96), FACTOR)
+    values = blurred_stack(blobs(65, 96), STRIDE)
     write_imagej(tmp_path / "stack.tif", values)
     return tmp_path, values
 
@@ -40,13 +40,13 @@ def test_planes_are_y_and_sections_along_z_are_x_on_one_scale(stack, capsys):
     x, y = (np.load(folder / f"set/Mine_{kind}.npy") for kind in "XY")
     assert x.shape == y.shape and x.shape[1:] == (32, 32) and x.dtype == np.float32
     low, high = np.percentile(values, [2, 99.8])
-    whole = np.stack([section(values, 1, i, FACTOR) for i in range(0, 96, prepare_stack.EVERY)])
+    whole = np.stack([section(values, 1, i, STRIDE) for i in range(0, 96, prepare_stack.EVERY)])
     first = (whole[0, 16 - 16 : 32, :32] - low) / (high - low)  # 65 rows: two crops from row 0 on
     assert any(np.allclose(first, crop, atol=1e-4) for crop in x)
     assert any(np.allclose((values[0, :32, :32] - low) / (high - low), crop, atol=1e-4) for crop in y)
     assert any(np.allclose((values[1, :32, :32].T - low) / (high - low), crop, atol=1e-4) for crop in y)
     (task,), _ = load_tasks(folder / "set")
-    assert task.name == "Mine" and task.stride == pytest.approx(FACTOR)
+    assert task.name == "Mine" and task.stride == pytest.approx(STRIDE)
 
 
 def test_a_psf_makes_pairs_that_are_blurred_along_axis_0_alone(stack):
@@ -91,18 +91,18 @@ def test_stacks_of_a_folder_become_one_task_and_background_is_left_out(stack):
 def test_depth_ranges_are_tasks_whose_sections_come_from_their_own_depth(tmp_path, capsys):
     """Bright at the top, dim at the bottom: x of each range are dimmer than those of the one above, y are the same."""
     volume = blobs(129, 96)
-    write_imagej(tmp_path / "stack.tif", blurred_stack(volume * np.linspace(1, 0.4, 129)[:, None, None], FACTOR))
+    write_imagej(tmp_path / "stack.tif", blurred_stack(volume * np.linspace(1, 0.4, 129)[:, None, None], STRIDE))
     assert run(tmp_path, "--depth_ranges=3") == 0
     said = capsys.readouterr().out
     assert "--no_rotate=Mine_1,Mine_2,Mine_3" in said and "Mine_2_X.npy, Mine_2_Y.npy" in said
     tasks, _ = load_tasks(tmp_path / "set")
-    assert [(task.name, task.stride) for task in tasks] == [(f"Mine_{i}", FACTOR) for i in (1, 2, 3)]
+    assert [(task.name, task.stride) for task in tasks] == [(f"Mine_{i}", STRIDE) for i in (1, 2, 3)]
     means = [np.load(tmp_path / f"set/Mine_{i}_X.npy").mean() for i in (1, 2, 3)]
     assert means[0] > 1.2 * means[1] > 1.44 * means[2]
     args = prepare_stack.make_parser().parse_args(
         ["--input=a", "--name=b", "--output=c", "--patch=32", "--depth_ranges=3"]
     )
-    (_, first), (_, second), (_, third) = prepare_stack.cut_unpaired(volume[::FACTOR] / 1100, FACTOR, args, tmp_path)
+    (_, first), (_, second), (_, third) = prepare_stack.cut_unpaired(volume[::STRIDE] / 1100, STRIDE, args, tmp_path)
     assert first is second is third
 
 
@@ -155,7 +155,7 @@ def test_planes_that_are_noisy_themselves_are_noted(stack, capsys):
 
 def test_layered_tissue_is_noted(tmp_path, capsys):
     layers = blobs(129, 96) * 0.1 + 1000 * (np.sin(np.arange(129) / 8) > 0)[:, None, None]
-    write_imagej(tmp_path / "stack.tif", blurred_stack(layers, FACTOR))
+    write_imagej(tmp_path / "stack.tif", blurred_stack(layers, STRIDE))
     run(tmp_path)
     assert "times more along z than along x" in capsys.readouterr().out
 

@@ -91,13 +91,19 @@ def compile_step(strategy: tf.distribute.Strategy, gan: Method) -> Callable:
 
 
 class StopSignal:
-    """Notes the first SIGINT or SIGTERM, so that the loop can save and stop; a second one stops at once."""
+    """Notes the first SIGINT, SIGTERM or SIGHUP (a terminal is closed), so that the loop can save and stop.
+
+    A second one stops at once. Under nohup SIGHUP stays ignored.
+    """
 
     def __init__(self):
         self.number = None
 
     def __enter__(self):
-        self._previous = {number: signal.signal(number, self._note) for number in (signal.SIGINT, signal.SIGTERM)}
+        numbers = [signal.SIGINT, signal.SIGTERM]
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+            numbers.append(signal.SIGHUP)
+        self._previous = {number: signal.signal(number, self._note) for number in numbers}
         return self
 
     def __exit__(self, *failure):

@@ -140,7 +140,7 @@ def test_killed_at_a_random_moment_or_while_a_checkpoint_is_written_it_loses_not
 
 
 @pytest.mark.parametrize("attempt", range(3))
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 def test_stopped_by_a_signal_it_saves_and_says_how_to_go_on(bench, number, code, attempt):
     into = f"signal {number} {attempt}"
     process = bench.started("cGAN tuned", into, "--eval_every=1000")
