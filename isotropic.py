@@ -198,7 +198,7 @@ def train(args: argparse.Namespace, folder: Path, stacks: np.ndarray, stride: fl
     if made < FEW_CIN_ITERATIONS:
         print(
             f"\nnote: only {made} iterations of CIN-GAN fitted into its {CIN_SHARE * args.minutes:.2g} minutes, "
-            "too few to learn this stack's blur; compare with --minutes=0, or train longer (--minutes, another --output)"
+            "too few to learn this stack's blur; compare with --minutes=0, or give more --minutes and another --output"
         )
     long += ["--cin_augment=True", "--alpha=1", f"--cin_generator_path={cin}"]
     results = folder / "Microscopy_cGAN_results_CIN_augm"
