@@ -41,7 +41,7 @@ from training.run_folder import RunFolder
 
 PATCHES = (128, 96, 64, 32)
 CIN_SHARE, CIN_ITERATIONS = 0.3, 1000  # of the minutes; at most, because its learning rate falls to 0 over them
-FEW_CIN_ITERATIONS = 50  # Half of those after which a gain was measured (docs/isotropic.md); fewer were not tried.
+FEW_CIN_ITERATIONS = 50  # Fewer than the 132 after which a gain was measured (docs/isotropic.md); none between was tried.
 TASK = "Stack"
 TEMPLATE = SCRIPT_DIR / "training" / "stack.html"
 
@@ -81,9 +81,9 @@ def make_isotropic(args: argparse.Namespace) -> None:
     for flag, given in (("--psf", args.psf), ("--depth_ranges", args.depth_ranges > 1)):
         if given and not args.minutes:
             raise InputError(f"{flag} is for training; leave it out, or pass --minutes")
-    if args.input.is_dir() and not is_volume(args.input):
-        raise InputError(f"{args.input}: a folder; name one stack (data/prepare_stack.py takes folders of stacks)")
     if not is_volume(args.input):
+        if args.input.is_dir():
+            raise InputError(f"{args.input}: a folder; name one stack (data/prepare_stack.py takes folders of stacks)")
         find_images(args.input)
     page, folder = args.output.with_suffix(".html"), args.output.with_name(f"{image_name(args.output)}_training")
     restored = is_begun(folder, args) and args.output.exists() and not page.exists()
