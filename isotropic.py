@@ -41,7 +41,7 @@ from training.run_folder import RunFolder
 
 PATCHES = (128, 96, 64, 32)
 CIN_SHARE, CIN_ITERATIONS = 0.3, 1000  # of the minutes; at most, because its learning rate falls to 0 over them
-FEW_CIN_ITERATIONS = 50  # Fewer than the 132 after which a gain was measured (docs/isotropic.md); none between was tried.
+FEW_CIN_ITERATIONS = 50  # A gain was measured after 132 (docs/isotropic.md); fewer were not tried.
 TASK = "Stack"
 TEMPLATE = SCRIPT_DIR / "training" / "stack.html"
 
